@@ -1,0 +1,38 @@
+# The tasks of this project. `make` alone lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-system lint types docs clean
+
+help: ## what can be done here
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml scripts/make-venv
+	@PYTHON=$(PYTHON) scripts/make-venv $(VENV)
+
+demo: $(STAMP) ## ten devices train a model over MQTT on this machine (about 3 minutes)
+	@$(BIN)/gossamer demo $(DEMO)
+
+test: $(STAMP) lint types ## everything but the system tests (under 10 minutes on 2 cores)
+	@scripts/need mosquitto
+	$(BIN)/python -m pytest -q -m "not system"
+
+test-system: $(STAMP) ## whole fleets, emulated links, kill -9: as root for the network namespaces
+	@scripts/need mosquitto ip ethtool
+	$(BIN)/python -m pytest -q -m system
+
+lint: $(STAMP) ## ruff and the import rule
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+docs: $(STAMP) ## write the generated pages anew
+	$(BIN)/python scripts/generate_docs.py
+
+clean: ## remove what was built, not the environment
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache gossamer-demo

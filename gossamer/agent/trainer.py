@@ -1,0 +1,132 @@
+"""What trains on a device: the protocol every trainer follows, and one written in numpy.
+
+A trainer sees weights as a list of arrays in a fixed order and shape (the model's layout) and nothing else
+of Gossamer: no rounds, no codecs, no messages. It is made by a factory named in the agent's configuration and
+runs in a child process that ends with the fit.
+
+A fit repeated after a power cut must give the same bits, so a trainer may draw randomness only from
+``FitConfig.seed`` and ``FitConfig.round``, and must not change the arrays it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gossamer.errors import InputError
+
+Array = npt.NDArray[Any]
+Weights = list[Array]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What the signed manifest asks of one fit.
+
+    ``learning_rate`` is of this round: a schedule over rounds is the server's business. ``seed`` belongs to
+    this (job, round, device).
+    """
+
+    local_epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    round: int
+
+    def __post_init__(self) -> None:
+        """Refuse what no fit can mean, with the name of the field."""
+        for name in ("local_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"FitConfig.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("seed", "round"):
+            if getattr(self, name) < 0:
+                raise InputError(f"FitConfig.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"FitConfig.learning_rate must be positive and finite, got {self.learning_rate}")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Weights after the fit, number of local examples, mean training loss of the last local epoch."""
+
+    weights: Weights
+    examples: int
+    loss: float
+
+
+class Trainer(Protocol):
+    """Training on one device's own data."""
+
+    def initial(self, seed: int) -> Weights:
+        """The weights of model version 0: the same bits on every machine for the same seed."""
+        ...
+
+    def fit(self, weights: Weights, config: FitConfig) -> FitResult:
+        """Train from ``weights``; deterministic in (weights, config)."""
+        ...
+
+    def evaluate(self, weights: Weights) -> dict[str, float]:
+        """Figures on this device's held-out data, at least ``accuracy`` and ``examples``."""
+        ...
+
+
+class Model(Protocol):
+    """What :class:`NumpyTrainer` needs of a model; all arrays float32, labels integer (n,)."""
+
+    def init(self, seed: int) -> Weights:
+        """First weights, from integer random bits alone."""
+        ...
+
+    def loss_and_gradients(self, weights: Weights, x: Array, y: Array) -> tuple[float, Weights]:
+        """Mean loss of a batch, and its gradient with the shapes of ``weights``."""
+        ...
+
+    def predict(self, weights: Weights, x: Array) -> Array:
+        """Class of each row of ``x``: (n,) integer."""
+        ...
+
+
+class NumpyTrainer:
+    """Plain minibatch SGD over a :class:`Model` on arrays in memory.
+
+    ``x`` (n, ...) float32 and ``y`` (n,) integer are the device's training data; ``held_out`` a pair of the
+    same kind that no fit sees (without it, ``evaluate`` uses the training data). Every epoch is a fresh
+    permutation; a last batch shorter than ``batch_size`` is used, not dropped.
+    """
+
+    def __init__(self, model: Model, x: Array, y: Array, held_out: tuple[Array, Array] | None = None) -> None:
+        if len(x) != len(y) or len(x) == 0:
+            raise InputError(f"expected a label for each example and at least one, got {len(x)} and {len(y)}")
+        self.model = model
+        self.x, self.y = x, y
+        self.held_out = (x, y) if held_out is None else held_out
+
+    def initial(self, seed: int) -> Weights:
+        """See :class:`Trainer`."""
+        return self.model.init(seed)
+
+    def fit(self, weights: Weights, config: FitConfig) -> FitResult:
+        """See :class:`Trainer`. Peak memory: the data, two models, and one batch's activations."""
+        rng = np.random.Generator(np.random.PCG64([config.seed, config.round]))
+        current = [np.array(w, dtype=np.float32) for w in weights]
+        step = np.float32(config.learning_rate)
+        total = 0.0
+        for _ in range(config.local_epochs):
+            order = rng.permutation(len(self.x))
+            total = 0.0
+            for start in range(0, len(order), config.batch_size):
+                batch = order[start : start + config.batch_size]
+                loss, gradients = self.model.loss_and_gradients(current, self.x[batch], self.y[batch])
+                total += loss * len(batch)
+                for w, g in zip(current, gradients, strict=True):
+                    w -= step * g
+        return FitResult(current, len(self.x), total / len(self.x))
+
+    def evaluate(self, weights: Weights) -> dict[str, float]:
+        """See :class:`Trainer`."""
+        x, y = self.held_out
+        hits = np.count_nonzero(self.model.predict(weights, x) == y)
+        return {"accuracy": hits / len(y), "examples": float(len(y))}

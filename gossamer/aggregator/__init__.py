@@ -1,0 +1,1 @@
+"""The server's mathematics and round engine: what becomes of updates once they are in the inbox."""

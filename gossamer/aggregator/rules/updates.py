@@ -1,0 +1,120 @@
+"""The updates of one round as a rule sees them: still encoded, read by coordinate range.
+
+Shapes: n updates of d coordinates; ``read`` gives float32 (stop - start,), ``block`` float32 (n, stop - start).
+
+Updates lie in ascending (device index, lag), whatever order they arrived in: every rule adds in that order, so
+the order of arrival cannot reach the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.aggregator.rules.weights import bounded_weights
+from gossamer.errors import InputError
+
+BLOCK_BYTES = 16 << 20
+"""Aimed-at size of one (n, b) float32 block: far below any server's memory, far above per-call overhead."""
+
+MIN_BLOCK = 256
+"""Fewer coordinates a block would decode the same part of a body again and again."""
+
+
+class Body(Protocol):
+    """An encoded update that can be decoded in part (``gossamer.compression``'s open body is one)."""
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Coordinates [start, stop) as float32 (stop - start,)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A vector float32 (d,) in memory, as a body."""
+
+    vector: NDArray[np.float32]
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """See :class:`Body`."""
+        return self.vector[start:stop]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One device's contribution; ``examples`` is what the device claims, ``lag`` is in model versions."""
+
+    index: int
+    body: Body
+    examples: int = 1
+    lag: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """A round's updates, sorted. Build it with :meth:`of` or :meth:`dense`.
+
+    ``block_coordinates`` sets the width of :meth:`blocks` (0: chosen from n); no result depends on it.
+    """
+
+    items: tuple[Update, ...]
+    d: int
+    block_coordinates: int = 0
+
+    @classmethod
+    def of(cls, items: Iterable[Update], d: int, *, block_coordinates: int = 0) -> Updates:
+        """Sort and check. Raises InputError if one device appears twice with the same lag, or d < 1."""
+        ordered = tuple(sorted(items, key=lambda item: (item.index, item.lag)))
+        keys = {(item.index, item.lag) for item in ordered}
+        if len(keys) != len(ordered):
+            raise InputError("a device is in the round twice with the same base version; count each once")
+        if d < 1:
+            raise InputError(f"d must be at least 1, got {d}")
+        return cls(ordered, d, block_coordinates)
+
+    @classmethod
+    def dense(cls, matrix: NDArray[np.float32], *, block_coordinates: int = 0) -> Updates:
+        """Rows of float32 (n, d) as devices 0..n-1 with one example each."""
+        items = (Update(index, Dense(row)) for index, row in enumerate(matrix))
+        return cls.of(items, matrix.shape[1], block_coordinates=block_coordinates)
+
+    @property
+    def n(self) -> int:
+        """How many updates there are."""
+        return len(self.items)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Device indices, ascending; a device's late update stands beside its current one."""
+        return tuple(item.index for item in self.items)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Float64 (n,), not normalised: bounded example counts times the staleness weight."""
+        return bounded_weights([item.examples for item in self.items], [item.lag for item in self.items])
+
+    def read(self, row: int, start: int, stop: int) -> NDArray[np.float32]:
+        """Coordinates [start, stop) of the row-th update."""
+        return self.items[row].body.read(start, stop)
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Coordinates [start, stop) of all updates, float32 (n, stop - start)."""
+        out = np.empty((self.n, stop - start), dtype=np.float32)
+        for row in range(self.n):
+            out[row] = self.read(row, start, stop)
+        return out
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Ranges (start, stop) that cover 0..d in order."""
+        width = self.block_coordinates or max(MIN_BLOCK, BLOCK_BYTES // (4 * max(self.n, 1)))
+        for start in range(0, self.d, width):
+            yield start, min(start + width, self.d)
+
+    def keep(self, rows: Iterable[int]) -> Updates:
+        """The given rows only, order kept."""
+        kept = sorted(set(rows))
+        return replace(self, items=tuple(self.items[row] for row in kept))

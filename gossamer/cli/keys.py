@@ -1,0 +1,53 @@
+"""Ed25519 key files: PEM (PKCS #8, unencrypted), readable by their owner only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gossamer.cli.mosquitto import write_private
+from gossamer.errors import ConfigError
+
+
+def private_pem(key: Ed25519PrivateKey) -> str:
+    """Return the private key as PEM text."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def public_hex(key: Ed25519PrivateKey) -> str:
+    """Return the public key as 64 hexadecimal digits, the form configuration files carry."""
+    return key.public_key().public_bytes_raw().hex()
+
+
+def make_key(path: Path) -> Ed25519PrivateKey:
+    """Make a new key and write it to ``path``.
+
+    Raises:
+        ConfigError: the file exists; a fleet that loses its key cannot be talked to any more.
+    """
+    if path.exists():
+        raise ConfigError(f"{path} exists already; a key is never overwritten. Move it away first.")
+    key = Ed25519PrivateKey.generate()
+    write_private(path, private_pem(key))
+    return key
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """Read a private key.
+
+    Raises:
+        ConfigError: no such file, or not an Ed25519 key in PEM form.
+    """
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except FileNotFoundError as missing:
+        raise ConfigError(f"no key at {path}; `gossamer fleet init` makes one") from missing
+    except (OSError, ValueError, TypeError) as unreadable:
+        raise ConfigError(f"{path} cannot be read as an unencrypted PEM key: {unreadable}") from unreadable
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path} holds a {type(key).__name__}; an Ed25519 key is expected")
+    return key

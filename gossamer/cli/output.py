@@ -1,0 +1,49 @@
+"""Tables for people, JSON for programs: the same rows, chosen by ``--json``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+Row = Mapping[str, Any]
+
+
+def emit(rows: Sequence[Row], *, as_json: bool, title: str = "", empty: str = "nothing to show") -> None:
+    """Print rows as a table, or as a JSON array of objects. The columns are the keys of the first row."""
+    if as_json:
+        sys.stdout.write(json.dumps(list(rows), indent=2, default=str) + "\n")
+        return
+    console = Console()
+    if not rows:
+        console.print(empty, style="dim")
+        return
+    table = Table(title=title or None, title_justify="left", header_style="dim")
+    for column in rows[0]:
+        numbers = all(isinstance(row[column], int | float) for row in rows)
+        table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table)
+
+
+def emit_one(row: Row, *, as_json: bool) -> None:
+    """Print one record: ``key  value`` lines, or a JSON object."""
+    if as_json:
+        sys.stdout.write(json.dumps(dict(row), indent=2, default=str) + "\n")
+        return
+    width = max((len(key) for key in row), default=0)
+    for key, value in row.items():
+        sys.stdout.write(f"{key.replace('_', ' '):<{width}}  {'' if value is None else value}\n")
+
+
+def note(text: str) -> None:
+    """Say something to the person, not to the program that reads standard output."""
+    sys.stderr.write(text + "\n")

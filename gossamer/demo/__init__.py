@@ -1,0 +1,1 @@
+"""``gossamer demo``: a whole fleet on this machine, real data, real processes, real MQTT."""
