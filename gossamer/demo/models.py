@@ -1,7 +1,7 @@
 """The demo's two models in numpy, with gradients by hand; all arithmetic float32.
 
-Their first weights come from integer random bits, one multiplication and one square root, which IEEE 754 fixes to
-the bit: x86 and ARM start from the same model, so version 0 never has to travel.
+Their first weights come from integer random bits, one multiplication and one square root, which IEEE 754 fixes
+to the bit: x86 and ARM start from the same model, so version 0 never has to travel.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Classifier:
     def predict(self, weights: Weights, x: Array) -> Array:
         """(n, ...) -> (n,) int64."""
         parts = [x[i : i + PREDICT_BATCH] for i in range(0, len(x), PREDICT_BATCH)]
-        return np.concatenate([self.logits(weights, part).argmax(axis=1) for part in parts])
+        return np.asarray(np.concatenate([self.logits(weights, part).argmax(axis=1) for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Conv1d:
         view = np.lib.stride_tricks.as_strided(
             x, (n, steps, self.taps, c), (s0, s1 * self.stride, s1, s2), writeable=False
         )
-        return view.reshape(n, steps, self.taps * c)
+        return np.asarray(view.reshape(n, steps, self.taps * c))
 
     def fold(self, columns: Array, t: int) -> Array:
         """Adjoint of :meth:`unfold`: (n, t', taps * c) -> (n, t, c), overlaps added."""
@@ -85,18 +85,21 @@ class Conv1d:
 
 
 class WatchCNN(Classifier):
-    """Convolution, ReLU, convolution, ReLU, mean over time, dense: (n, 100, 6) -> 7 classes."""
+    """Two convolutions with ReLU; mean and maximum over time; dense: (n, 100, 6) -> 7 classes.
 
-    conv1 = Conv1d(taps=9, stride=2)
+    The mean says how much of a motion there is, the maximum how clear it gets: either alone loses 2 to 3 points.
+    """
+
+    conv1 = Conv1d(taps=5, stride=2)
     conv2 = Conv1d(taps=5, stride=2)
 
-    def __init__(self, axes: int = 6, channels1: int = 16, channels2: int = 28, classes: int = 7) -> None:
+    def __init__(self, axes: int = 6, channels1: int = 24, channels2: int = 19, classes: int = 7) -> None:
         self.shapes: list[tuple[int, ...]] = [
             (self.conv1.taps * axes, channels1),
             (channels1,),
             (self.conv2.taps * channels1, channels2),
             (channels2,),
-            (channels2, classes),
+            (2 * channels2, classes),
             (classes,),
         ]
 
@@ -114,7 +117,7 @@ class WatchCNN(Classifier):
         a1 = np.maximum(columns1 @ w1 + b1, 0)
         columns2 = self.conv2.unfold(a1)
         a2 = np.maximum(columns2 @ w2 + b2, 0)
-        pooled = a2.mean(axis=1)
+        pooled = np.concatenate([a2.mean(axis=1), a2.max(axis=1)], axis=1)
         return columns1, a1, columns2, a2, pooled, pooled @ w3 + b3
 
     def loss_and_gradients(self, weights: Weights, x: Array, y: Array) -> tuple[float, Weights]:
@@ -122,14 +125,23 @@ class WatchCNN(Classifier):
         _, _, w2, _, w3, _ = weights
         columns1, a1, columns2, a2, pooled, logits = self._forward(weights, x)
         loss, d_logits = softmax_loss(logits, y)
-        d_pooled = d_logits @ w3.T
-        d2 = (a2 > 0) * (d_pooled / np.float32(a2.shape[1]))[:, None, :]
+        d2 = unpool(d_logits @ w3.T, a2) * (a2 > 0)
         d1 = self.conv2.fold(d2 @ w2.T, a1.shape[1]) * (a1 > 0)
         return loss, [
             *dense_gradient(columns1, d1),
             *dense_gradient(columns2, d2),
             *dense_gradient(pooled, d_logits),
         ]
+
+
+def unpool(d_pooled: Array, activations: Array) -> Array:
+    """Gradient of (mean, maximum) over time: (n, 2 c) and (n, t, c) -> (n, t, c). Of equals the first is it."""
+    _, t, c = activations.shape
+    gradient = np.repeat(d_pooled[:, None, :c] / np.float32(t), t, axis=1)
+    where = activations.argmax(axis=1)[:, None, :]
+    at_maximum = np.take_along_axis(gradient, where, axis=1) + d_pooled[:, None, c:]
+    np.put_along_axis(gradient, where, at_maximum, axis=1)
+    return gradient
 
 
 class MLP(Classifier):
@@ -157,7 +169,7 @@ class MLP(Classifier):
 
 
 def dense_gradient(inputs: Array, d_outputs: Array) -> tuple[Array, Array]:
-    """Gradients of weight (in, out) and bias (out,) for outputs = inputs @ weight + bias, over all leading axes."""
+    """Gradients of weight (in, out) and bias (out,) of inputs @ weight + bias, over all leading axes."""
     flat_in = inputs.reshape(-1, inputs.shape[-1])
     flat_out = d_outputs.reshape(-1, d_outputs.shape[-1])
     return flat_in.T @ flat_out, flat_out.sum(axis=0)

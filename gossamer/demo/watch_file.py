@@ -1,8 +1,8 @@
 """Reads seglearn's ``watch_dataset.npy``: a pickled dict of arrays, the one pickle this project opens.
 
-The file is an ``.npy`` of dtype object, and numpy reads those only with ``allow_pickle=True``, which lets a file
-call any function there is. A data set must not be able to run code, wherever it came from; so the unpickler here
-knows four names, those that rebuild an array of numbers, and refuses every other.
+The file is an ``.npy`` of dtype object, and numpy reads those only with ``allow_pickle=True``, which lets a
+file call any function there is. A data set must not be able to run code, wherever it came from; so the
+unpickler here knows four names, those that rebuild an array of numbers, and refuses every other.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from gossamer.errors import ConfigError
 
 # What the file measures (seglearn 1.2.5: 18,118,091 bytes), with room for a later version.
 MAX_FILE_BYTES = 64_000_000
+
+# What a damaged or foreign file may raise on the way.
+UNREADABLE = (
+    OSError, ValueError, LookupError, AttributeError, TypeError, EOFError, MemoryError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ def read_recordings(path: Path) -> list[Recording]:
         table = content.item()
         rows = zip(table["X"], table["subject"], table["y"], strict=True)
         recordings = [Recording(np.asarray(x, np.float64), int(s) - 1, int(y)) for x, s, y in rows]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise ConfigError(f"cannot read the watch data set at {path} ({error}): reinstall seglearn") from error
+    except UNREADABLE as error:
+        raise ConfigError(f"cannot read the watch data at {path} ({error}): reinstall seglearn") from error
     return recordings
 
 
@@ -71,7 +76,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 def empty_array(*_: Any) -> Array:
     """What numpy's ``_reconstruct`` returns: an array whose state follows."""
-    return np.ndarray((0,), dtype=np.int8)
+    return np.zeros(0, dtype=np.int8)
 
 
 def latin1_bytes(text: str, encoding: str) -> bytes:

@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 
 from gossamer.errors import BrokerRefused, BrokerUnreachable
 from gossamer.mqtt.account import ByteAccount
-from gossamer.mqtt.settings import MqttSettings
+from gossamer.mqtt.settings import MqttSettings, Will
 from gossamer.mqtt.sockets import MeteredSocket, Stop, open_socket, tls_context
 
 #: A socket that has been silent for this many keepalives is closed (paho itself waits for two, or for ever).
@@ -94,10 +94,11 @@ class MqttLink:
         """True between ``connected`` and ``disconnected``."""
         return self._client is not None
 
-    def connect(self, stop: Stop = lambda: False) -> None:
+    def connect(self, stop: Stop = lambda: False, will: Will | None = None) -> None:
         """Connect and wait for the broker's answer, at most ``connect_timeout_seconds``.
 
-        ``stop`` is asked several times a second and ends the wait. Raises :class:`BrokerUnreachable` (try
+        ``stop`` is asked several times a second and ends the wait; ``will`` replaces that of the settings.
+        Raises :class:`BrokerUnreachable` (try
         later) or :class:`BrokerRefused` (credentials, protocol: somebody has to change something).
         """
         if self._client is not None:
@@ -107,7 +108,7 @@ class MqttLink:
         self._generation += 1
         answer: list[Any] = []
         sock.closing = self._closing
-        client = self._new_client(sock, answer)
+        client = self._new_client(sock, answer, will or self.settings.will)
         try:
             self._await_connack(client, sock, answer, deadline, stop)
         except BaseException:
@@ -234,7 +235,7 @@ class MqttLink:
             raise BrokerUnreachable(f"not connected to broker {self.settings.where}")
         return self._client
 
-    def _new_client(self, sock: MeteredSocket, answer: list[Any]) -> paho.Client:
+    def _new_client(self, sock: MeteredSocket, answer: list[Any], will: Will | None) -> paho.Client:
         settings = self.settings
         five = settings.protocol == "5"
         client = _Client(
@@ -248,7 +249,7 @@ class MqttLink:
         )
         client.username_pw_set(settings.username, settings.password)
         client.max_inflight_messages_set(settings.max_in_flight)
-        if (will := settings.will) is not None:
+        if will is not None:
             client.will_set(will.topic, will.payload, will.qos, will.retain)
         generation = self._generation
         client.on_connect = lambda _c, _u, flags, code, _p: answer.append((flags.session_present, code))

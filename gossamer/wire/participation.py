@@ -70,7 +70,7 @@ class Participation:
 
     def __post_init__(self) -> None:
         if self.rule not in tuple(ParticipationRule):
-            raise InputError(f"participation rule {self.rule} is not known to this version; update the device")
+            raise InputError(f"participation rule {self.rule} is not known here; update this software")
         if not 0 <= self.seed <= MAX_UINT64:
             raise InputError(f"participation seed must be in 0..2^64-1, got {self.seed}")
         if not 1 <= self.devices <= MAX_DEVICES:

@@ -1,9 +1,9 @@
-"""A rule: (n, d) updates -> (d,) float64 and a report, as a small tuple of pure functions with explicit state.
+"""A rule: (n, d) updates -> (d,) float64 and a report; pure functions with explicit state.
 
 Every rule gets the same treatment here before its own ``combine`` runs, so that no rule can forget it:
-updates that do not decode, are not finite or leave the lattice's range are rejected and named, and a round with
-fewer usable updates than the rule needs changes nothing (a robust rule below its minimum would be a promise
-that nobody keeps; the engine asks for ``minimum`` before it seals).
+updates that do not decode, are not finite or leave the lattice's range are rejected and named, and a
+round with fewer usable updates than the rule needs changes nothing (a robust rule below its minimum would
+be a promise that nobody keeps; the engine asks for ``minimum`` before it seals).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gossamer.aggregator.rules.norms import READ_COORDINATES, add_squares
 from gossamer.aggregator.rules.report import MALFORMED, NON_FINITE, TOO_LARGE, WRONG_LAYOUT, Report, Verdict
 from gossamer.aggregator.rules.state import State
 from gossamer.aggregator.rules.updates import Updates
+from gossamer.aggregator.rules.weights import EXAMPLE_CAP
 from gossamer.errors import PeerError
 
 MAX_MAGNITUDE = 2048.0
@@ -37,7 +38,7 @@ class Combined:
 
 
 Combine = Callable[[State, Updates, NDArray[np.float64]], Combined]
-"""(state, usable updates, their norms float64 (n,)) -> Combined; ``state.rounds`` is counted by the caller."""
+"""(state, usable updates, their norms float64 (n,)) -> Combined; the caller counts ``state.rounds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,14 @@ class Rule:
     Args:
         spec: canonical spec string.
         minimum: fewest usable updates it can work with.
-        needs_unbiased: True if it keeps its promise only with unbiased codecs.
         combine: the rule itself.
+        example_cap: what one device may weigh, in median devices (see :mod:`weights`).
     """
 
     spec: str
     minimum: int
-    needs_unbiased: bool
     combine: Combine
+    example_cap: int = EXAMPLE_CAP
 
     def init(self, d: int) -> State:
         """The memory before the first round, for d coordinates."""
@@ -67,10 +68,11 @@ class Rule:
     def apply(self, state: State, updates: Updates) -> tuple[NDArray[np.float64], State, Report]:
         """Aggregate float64 (d,), the next state and the report.
 
-        The result has the same bits for any order of arrival and any block size. With fewer usable updates than
-        ``minimum`` it is zeros with the state unchanged, and ``report.shortfall`` says so. Never raises on what
-        a device sent.
+        The result has the same bits for any order of arrival and any block size. With fewer usable updates
+        than ``minimum`` it is zeros with the state unchanged, and ``report.shortfall`` says so. Never
+        raises on what a device sent.
         """
+        updates = replace(updates, example_cap=self.example_cap)
         screened = [_screen(updates, row) for row in range(updates.n)]
         rows = [row for row, (reason, _) in enumerate(screened) if not reason]
         usable = updates.keep(rows)

@@ -1,46 +1,62 @@
 """Clipped differences; (n, d) float32 -> (d,) float64.
 
-``g_k = g_{k-1} + sum w_i clip_lambda(u_i - g_{k-1}) / sum w_i``, ``lambda = kappa |g_{k-1}|``.
+``g_k = g_{k-1} + sum w_i clip_r(u_i - g_{k-1}) / sum w_i``, ``r = kappa * max(|g_{k-1}|, m / sqrt(n))``
 
 Source: the heuristic of eq. 10 of Byz-VR-MARINA-PP (Malinovsky et al., "Byzantine robustness and partial
-participation can be achieved at once", NeurIPS 2024), applied at the server to what devices send. A cohort may be
-Byzantine to the last device: it moves the aggregate by kappa of its own length, no further, and the next honest
-cohort moves it back.
+participation can be achieved at once", NeurIPS 2024), applied at the server to what devices send: a
+cohort that is Byzantine to the last device moves the aggregate by kappa of its length, no further, and
+the next honest cohort moves it back.
+
+The floor m / sqrt(n) is ours. The printed radius kappa |g_{k-1}| is 0 while g is, and a g that one cohort
+shrank can only grow by 1 + kappa a round. m is the lower median of the norms of the last rounds' devices
+(as in ``norm-clip``: honest while attackers are a minority of the fleet), and m / sqrt(n) is the length a
+mean of n unrelated updates of that norm would have, so an honest g is rarely below it. It makes the first
+round no special case: a cohort of liars that opens the job gets kappa m / sqrt(n), not its own scale.
+Measured on digits (20 devices, cohorts of 4, the first with 3 attackers, rotated 1-bit): worst of six
+attacks .930 with it, .896 with the first round clipped to its median norm and no floor. Sparse codecs
+with a residual need it most (.88 to .91).
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.aggregator.rules.base import Combined, Rule
 from gossamer.aggregator.rules.mean import shrunk_mean
-from gossamer.aggregator.rules.norm_clip import clip_factors, lower_median
+from gossamer.aggregator.rules.norm_clip import clip_factors, extend_pool, lower_median
 from gossamer.aggregator.rules.norms import norm_of, vector_norm
 from gossamer.aggregator.rules.state import State, pack
 from gossamer.aggregator.rules.updates import Updates
+from gossamer.aggregator.rules.weights import ROBUST_EXAMPLE_CAP
 from gossamer.errors import InputError
 
 DEFAULT_KAPPA = 0.3
 
 
 def clipped_differences(kappa: float = DEFAULT_KAPPA) -> Rule:
-    """Spec ``clipped-differences:kappa``, kappa > 0."""
-    if not 0.0 < kappa < float("inf"):
+    """Spec ``clipped-differences:kappa``, 0 < kappa < infinity."""
+    if not 0.0 < kappa < math.inf:
         raise InputError(f"clipped-differences needs a finite kappa > 0, got {kappa}")
 
     def combine(state: State, updates: Updates, norms: NDArray[np.float64]) -> Combined:
         last = state.read_vector()
-        length = vector_norm(last)
-        distances = np.array([_distance(updates, row, last) for row in range(updates.n)])
-        radius = kappa * length if length > 0.0 else lower_median(norms)
-        factors = clip_factors(distances, radius)
+        pool = extend_pool(state.norms, norms)
+        radius = kappa * max(vector_norm(last), lower_median(pool) / math.sqrt(updates.n))
+        factors = clip_factors(_distances(updates, last), radius)
         aggregate = shrunk_mean(updates, factors, last)
-        memory = State(state.spec, state.d, state.rounds, vector=pack(aggregate))
+        memory = State(state.spec, state.d, state.rounds, vector=pack(aggregate), norms=pack(pool))
         return Combined(aggregate, memory, factors, radius)
 
-    return Rule(f"clipped-differences:{kappa:g}", minimum=1, needs_unbiased=True, combine=combine)
+    return Rule(f"clipped-differences:{kappa!r}", minimum=1, combine=combine, example_cap=ROBUST_EXAMPLE_CAP)
 
 
-def _distance(updates: Updates, row: int, centre: NDArray[np.float64]) -> float:
-    return norm_of(lambda start, stop: updates.read(row, start, stop) - centre[start:stop], updates.d)
+def _distances(updates: Updates, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``|u_i - centre|`` per update, float64 (n,)."""
+
+    def distance(row: int) -> float:
+        return norm_of(lambda start, stop: updates.read(row, start, stop) - centre[start:stop], updates.d)
+
+    return np.array([distance(row) for row in range(updates.n)])

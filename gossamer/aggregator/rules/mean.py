@@ -15,7 +15,7 @@ from gossamer.aggregator.rules.updates import Updates
 
 def mean() -> Rule:
     """Spec ``mean``."""
-    return Rule(spec="mean", minimum=1, needs_unbiased=False, combine=_combine)
+    return Rule(spec="mean", minimum=1, combine=_combine)
 
 
 def _combine(state: State, updates: Updates, norms: NDArray[np.float64]) -> Combined:

@@ -1,9 +1,11 @@
-"""Norm clipping to the running median: ``sum w_i min(1, r / |u_i|) u_i / sum w_i``; (n, d) float32 -> (d,) float64.
+"""Norm clipping to the running median; (n, d) float32 -> (d,) float64.
 
-r = median of the norms of the last ``WINDOW`` rounds, this one included. Pooling devices over rounds, not medians
-over rounds, makes r honest as long as the attackers are a minority of the *fleet*: one cohort with a Byzantine
-majority cannot move it. Bounds how far an attacker pulls, not in which direction: a mild attack in every round
-still wins over time (``clipped-differences`` is the stronger defence).
+``sum w_i min(1, r / |u_i|) u_i / sum w_i``
+
+r = median of the norms of the last ``WINDOW`` rounds, this one included. Pooling devices over rounds, not
+medians over rounds, makes r honest as long as the attackers are a minority of the *fleet*: one cohort
+with a Byzantine majority cannot move it. Bounds how far an attacker pulls, not in which direction: a mild
+attack in every round still wins over time (``clipped-differences`` is the stronger defence).
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from gossamer.aggregator.rules.base import Combined, Rule
 from gossamer.aggregator.rules.mean import shrunk_mean
 from gossamer.aggregator.rules.state import State, pack, unpack
 from gossamer.aggregator.rules.updates import Updates
+from gossamer.aggregator.rules.weights import ROBUST_EXAMPLE_CAP
 
 WINDOW = 8
-"""Rounds remembered: a cycle or two of the usual schedules, short enough to follow norms that shrink in training."""
+"""Rounds remembered: a cycle or two of the usual schedules, short enough to follow norms as they shrink."""
 
 NORMS_PER_ROUND = 32
 """Order statistics kept of one round's norms, so that the memory is bounded whatever the cohort."""
@@ -25,22 +28,26 @@ NORMS_PER_ROUND = 32
 
 def norm_clip() -> Rule:
     """Spec ``norm-clip``."""
-    return Rule(spec="norm-clip", minimum=1, needs_unbiased=False, combine=_combine)
+    return Rule(spec="norm-clip", minimum=1, combine=_combine, example_cap=ROBUST_EXAMPLE_CAP)
 
 
 def _combine(state: State, updates: Updates, norms: NDArray[np.float64]) -> Combined:
-    pool = np.concatenate([unpack(state.norms).reshape(-1, NORMS_PER_ROUND), summary(norms)[None]])[-WINDOW:]
-    radius = lower_median(pool.ravel())
+    pool = extend_pool(state.norms, norms)
+    radius = lower_median(pool)
     factors = clip_factors(norms, radius)
     aggregate = shrunk_mean(updates, factors, np.zeros(updates.d))
     memory = State(state.spec, state.d, state.rounds, norms=pack(pool))
     return Combined(aggregate, memory, factors, radius)
 
 
-def summary(norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``NORMS_PER_ROUND`` evenly spaced order statistics of the norms (n,): every round weighs the same."""
+def extend_pool(memory: bytes, norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The last rounds' norms with this round's at the end, float64 (at most WINDOW * NORMS_PER_ROUND,).
+
+    A round enters as ``NORMS_PER_ROUND`` evenly spaced order statistics of its norms (n,), so that every
+    round weighs the same whatever its cohort.
+    """
     places = np.arange(NORMS_PER_ROUND) * len(norms) // NORMS_PER_ROUND
-    return np.sort(norms)[places]
+    return np.concatenate([unpack(memory), np.sort(norms)[places]])[-WINDOW * NORMS_PER_ROUND :]
 
 
 def lower_median(values: NDArray[np.float64]) -> float:

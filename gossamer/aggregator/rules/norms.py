@@ -1,8 +1,8 @@
 """Euclidean norms with the same bits for any block size, machine and thread count.
 
-A float sum depends on its order, so the order is fixed here: squares of ``SUB_BLOCK`` coordinates are added by
-halving (a binary tree of elementwise adds, the same on every CPU, which ``np.sum`` does not promise), and the
-partial sums are added in ascending order of coordinates.
+A float sum depends on its order, so the order is fixed here: squares of ``SUB_BLOCK`` coordinates are
+added by halving (a binary tree of elementwise adds, the same on every CPU, which ``np.sum`` does not
+promise), and the partial sums are added in ascending order of coordinates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ READ_COORDINATES = SUB_BLOCK << 4
 
 
 def tree_sums(values: NDArray[np.float64]) -> list[float]:
-    """Sums of consecutive SUB_BLOCKs of float64 (b,); the last one is padded with zeros, which add exactly."""
+    """Sums of consecutive SUB_BLOCKs of float64 (b,); the last is padded with zeros, which add exactly."""
     padded = np.zeros(-(-len(values) // SUB_BLOCK) * SUB_BLOCK)
     padded[: len(values)] = values
     tree = padded.reshape(-1, SUB_BLOCK)

@@ -3,11 +3,13 @@
 Yin, Chen, Ramchandran, Bartlett, "Byzantine-robust distributed learning", ICML 2018.
 
 ``median``          per coordinate the middle value, or the mean of the two middle ones.
-``trimmed-mean:f``  per coordinate the f smallest and f largest values are dropped, the rest averaged; n > 2f.
+``trimmed-mean:f``  per coordinate the f smallest and f largest values are dropped, the rest averaged; n >
+2f.
 
-One device, one vote: example counts and staleness are ignored. Weighted order statistics would let f devices that
-claim many examples hold more than f votes, which is what these rules exist to prevent. Both fail if more than f
-(half, for the median) of *this cohort* is Byzantine, however few attackers the fleet has.
+One device, one vote: example counts and staleness are ignored. Weighted order statistics would let f
+devices that claim many examples hold more than f votes, which is what these rules exist to prevent. Both
+fail if more than f (half, for the median) of *this cohort* is Byzantine, however few attackers the fleet
+has.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def median() -> Rule:
         cut = (updates.n - keep) // 2
         return Combined(_middle_mean(updates, cut), state, np.ones(len(norms)))
 
-    return Rule(spec="median", minimum=1, needs_unbiased=False, combine=combine)
+    return Rule(spec="median", minimum=1, combine=combine)
 
 
 def trimmed_mean(f: int) -> Rule:
@@ -40,7 +42,7 @@ def trimmed_mean(f: int) -> Rule:
     def combine(state: State, updates: Updates, norms: NDArray[np.float64]) -> Combined:
         return Combined(_middle_mean(updates, f), state, np.ones(len(norms)))
 
-    return Rule(spec=f"trimmed-mean:{f}", minimum=2 * f + 1, needs_unbiased=False, combine=combine)
+    return Rule(spec=f"trimmed-mean:{f}", minimum=2 * f + 1, combine=combine)
 
 
 def _middle_mean(updates: Updates, cut: int) -> NDArray[np.float64]:

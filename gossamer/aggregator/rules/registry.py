@@ -1,4 +1,4 @@
-"""Spec strings of rules: ``name`` or ``name:parameter``. A rule named here is covered by the contract suite."""
+"""Spec strings of rules, ``name`` or ``name:parameter``. What is named here the contract suite covers."""
 
 from __future__ import annotations
 

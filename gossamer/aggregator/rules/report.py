@@ -41,8 +41,8 @@ class Verdict:
 class Report:
     """One round's verdicts in the order of :class:`~gossamer.aggregator.rules.updates.Updates`.
 
-    ``radius`` is the clipping radius (0.0: the rule has none); ``shortfall`` says, if not empty, why nothing was
-    aggregated.
+    ``radius`` is the clipping radius (0.0: the rule has none); ``shortfall`` says, if not empty, why
+    nothing was aggregated.
     """
 
     rule: str

@@ -1,6 +1,7 @@
 """What a rule or server step remembers between rounds: explicit, frozen, and plain enough to be stored.
 
-``to_dict`` gives only str, int and bytes (a CBOR map without tags); ``from_dict`` gives the same bits back.
+``to_dict`` gives only str, int and bytes (a CBOR map without tags); ``from_dict`` gives the same bits
+back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The updates of one round as a rule sees them: still encoded, read by coordinate range.
 
-Shapes: n updates of d coordinates; ``read`` gives float32 (stop - start,), ``block`` float32 (n, stop - start).
+Shapes: n updates of d coordinates; ``read`` gives float32 (b,), ``block`` float32 (n, b).
 
-Updates lie in ascending (device index, lag), whatever order they arrived in: every rule adds in that order, so
-the order of arrival cannot reach the result.
+Updates lie in ascending (device index, round), whatever order they arrived in: every rule adds in that
+order, so the order of arrival cannot reach the result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.aggregator.rules.weights import bounded_weights
+from gossamer.aggregator.rules.weights import EXAMPLE_CAP, bounded_weights
 from gossamer.errors import InputError
 
 BLOCK_BYTES = 16 << 20
@@ -46,12 +46,21 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One device's contribution; ``examples`` is what the device claims, ``lag`` is in model versions."""
+    """One device's contribution.
+
+    Args:
+        index: device index.
+        body: what it sent.
+        examples: what it claims to have trained on.
+        lag: model versions since its base.
+        round: the round it was made for; tells a device's late update from its current one.
+    """
 
     index: int
     body: Body
     examples: int = 1
     lag: int = 0
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +68,18 @@ class Updates:
     """A round's updates, sorted. Build it with :meth:`of` or :meth:`dense`.
 
     ``block_coordinates`` sets the width of :meth:`blocks` (0: chosen from n); no result depends on it.
+    ``example_cap`` is set by the rule.
     """
 
     items: tuple[Update, ...]
     d: int
     block_coordinates: int = 0
+    example_cap: int = EXAMPLE_CAP
 
     @classmethod
     def of(cls, items: Iterable[Update], d: int, *, block_coordinates: int = 0) -> Updates:
-        """Sort and check. Raises InputError if one device appears twice with the same lag, or d < 1."""
-        ordered = tuple(sorted(items, key=lambda item: (item.index, item.lag)))
-        keys = {(item.index, item.lag) for item in ordered}
-        if len(keys) != len(ordered):
-            raise InputError("a device is in the round twice with the same base version; count each once")
+        """Sort; that each (device, round) comes once is the inbox's promise. Raises InputError if d < 1."""
+        ordered = tuple(sorted(items, key=lambda item: (item.index, item.round, item.lag)))
         if d < 1:
             raise InputError(f"d must be at least 1, got {d}")
         return cls(ordered, d, block_coordinates)
@@ -95,7 +103,8 @@ class Updates:
     @property
     def weights(self) -> NDArray[np.float64]:
         """Float64 (n,), not normalised: bounded example counts times the staleness weight."""
-        return bounded_weights([item.examples for item in self.items], [item.lag for item in self.items])
+        examples = [item.examples for item in self.items]
+        return bounded_weights(examples, [item.lag for item in self.items], self.example_cap)
 
     def read(self, row: int, start: int, stop: int) -> NDArray[np.float32]:
         """Coordinates [start, stop) of the row-th update."""

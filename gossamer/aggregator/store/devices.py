@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -53,11 +54,12 @@ def enroll(db: Connection, device_id: str, public_key: bytes) -> Device:
     A revoked device may be enrolled again under a new key; it keeps its index.
 
     Raises:
-        ConfigError: an id no topic can carry, a key of the wrong size, or an enrolled device with another key.
+        ConfigError: an id no topic can carry, a key of the wrong size, or another key than enrolled.
     """
     _check_id(device_id)
     if len(public_key) != KEY_BYTES:
-        raise ConfigError(f"device {device_id}: a public key has {KEY_BYTES} bytes, this one {len(public_key)}")
+        size = len(public_key)
+        raise ConfigError(f"device {device_id}: a public key has {KEY_BYTES} bytes, this one {size}")
     present = get(db, device_id)
     if present is None:
         highest = db.execute(sa.select(sa.func.max(table.c.device_index))).scalar()
@@ -99,14 +101,31 @@ def get(db: Connection, device_id: str) -> Device | None:
 def every(db: Connection, *, indexes: Collection[int] | None = None) -> list[Device]:
     """Return the devices (of these indexes), by ascending index."""
     query = sa.select(table).order_by(table.c.device_index)
-    if indexes is None:
-        return [_device(row) for row in db.execute(query)]
-    return [_device(row) for row in db.execute(query) if row.device_index in set(indexes)]
+    wanted = None if indexes is None else set(indexes)
+    return [_device(row) for row in db.execute(query) if wanted is None or row.device_index in wanted]
 
 
 def count(db: Connection) -> int:
     """Return how many indexes are taken: enrolled and revoked devices."""
     return int(db.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+def revoked(db: Connection) -> frozenset[int]:
+    """Return the indexes of the devices nothing is expected from."""
+    query = sa.select(table.c.device_index).where(table.c.state != DeviceState.ENROLLED.value)
+    return frozenset(db.execute(query).scalars())
+
+
+def held(db: Connection, job: int, indexes: Collection[int] | None = None) -> Counter[int]:
+    """Return model version -> how many enrolled devices (of these indexes) hold it.
+
+    A device that holds another job's model is at version 0 of this one, which it can make itself.
+    """
+    query = sa.select(table.c.device_index, table.c.held_job, table.c.held_version)
+    rows = db.execute(query.where(table.c.state == DeviceState.ENROLLED.value)).all()
+    wanted = None if indexes is None else set(indexes)
+    mine = [row for row in rows if wanted is None or row.device_index in wanted]
+    return Counter(row.held_version if row.held_job == job else 0 for row in mine)
 
 
 def born(db: Connection, device_id: str, *, boot: int, job: int, version: int, now: float) -> bool:
@@ -126,7 +145,7 @@ def holds(db: Connection, device_id: str, *, job: int, version: int, now: float)
     db.execute(sa.update(table).where(table.c.id == device_id).values(**change))
 
 
-def _at_least(db: Connection, device_id: str, boot: int, change: dict[str, object]) -> bool:
+def _at_least(db: Connection, device_id: str, boot: int, change: Mapping[str, object]) -> bool:
     query = sa.update(table).where(table.c.id == device_id, table.c.boot <= boot).values(**change)
     return db.execute(query).rowcount > 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gossamer.cli.mosquitto import write_private
+from gossamer.fleet.mosquitto import write_private
 from gossamer.errors import ConfigError
 
 

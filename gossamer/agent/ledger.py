@@ -1,0 +1,34 @@
+"""The device's byte account, gathered in memory and written to the store now and then."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from gossamer.agent.store import AgentStore
+from gossamer.mqtt.account import ByteAccount
+
+
+class LedgerWriter:
+    """Collects bytes and counts; what could not be written stays for the next time."""
+
+    def __init__(self) -> None:
+        self._seen = ByteAccount()
+        self._bytes = ByteAccount()
+        self._counts: Counter[str] = Counter()
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to a named counter."""
+        self._counts[name] += n
+
+    def seen(self, account: ByteAccount, *, closed: bool = False) -> None:
+        """The link's account as of now; ``closed``: the next one begins at nothing."""
+        self._bytes = self._bytes + (account - self._seen)
+        self._seen = ByteAccount() if closed else account
+
+    def write(self, store: AgentStore) -> None:
+        """Make it durable. Raises :class:`gossamer.errors.StoreError`; nothing is lost then."""
+        store.add_to_ledger(time.strftime("%Y-%m", time.gmtime()), self._bytes.up, self._bytes.down)
+        self._bytes = ByteAccount()
+        store.count(self._counts)
+        self._counts.clear()

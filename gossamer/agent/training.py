@@ -1,0 +1,84 @@
+"""Between the store and the training child: what goes in, and what its answers become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gossamer.agent.actions import Train
+from gossamer.agent.config import AgentSettings
+from gossamer.agent.records import OutboxEntry, StoredModel
+from gossamer.agent.runner import ChildSettings
+from gossamer.agent.seeds import derive_seed
+from gossamer.agent.store import AgentStore
+from gossamer.errors import GossamerError, TrainerFailed
+from gossamer.wire.header import MICRO, UpdateHeader, loss_to_micro, sign_update
+from gossamer.wire.ids import object_id
+from gossamer.wire.manifest import Manifest
+from gossamer.wire.transfer import chunk_bytes_for
+
+
+def child_settings(settings: AgentSettings) -> ChildSettings:
+    """What the child runs, and within which limits."""
+    return ChildSettings(
+        trainer=settings.trainer,
+        options=settings.trainer_options,
+        path=tuple(settings.trainer_path),
+        timeout_seconds=settings.fit_timeout_seconds,
+        memory_bytes=settings.fit_memory_bytes,
+        threads=settings.fit_threads,
+        nice=settings.fit_nice,
+    )
+
+
+def fit_fields(settings: AgentSettings, store: AgentStore, order: Train) -> dict[str, Any]:
+    """The fields of a "fit" request (see :func:`gossamer.agent.work.fit`)."""
+    manifest = order.manifest
+    model = store.model()
+    mine = model is not None and model.job == manifest.job
+    seeds = (manifest.fit.seed, manifest.round, settings.device_index)
+    return {
+        "model": {"lattice": model.lattice, "layout": model.layout} if model is not None and mine else None,
+        "object": None if order.way is None else {"kind": int(order.way.kind), "data": order.data},
+        "expect": {"version": manifest.version, "digest": manifest.digest},
+        "fit": {
+            "local_epochs": manifest.fit.local_epochs,
+            "batch_size": manifest.fit.batch_size,
+            "learning_rate": manifest.fit.learning_rate_micro / MICRO,
+            "seed": derive_seed("fit", *seeds),
+            "round": manifest.round,
+        },
+        "job_seed": manifest.fit.seed,
+        "codec": manifest.codec,
+        "codec_seed": derive_seed("codec", *seeds),
+        "residual": store.residual(manifest.job),
+    }
+
+
+def model_of(manifest: Manifest, answer: dict[str, Any]) -> StoredModel:
+    """The model that the child has made, as it is stored."""
+    return StoredModel(manifest.job, manifest.version, manifest.digest, answer["lattice"], answer["layout"])
+
+
+def entry_of(settings: AgentSettings, key: Any, manifest: Manifest, answer: dict[str, Any]) -> OutboxEntry:
+    """The update that the child has made, signed; ``key`` is the device's Ed25519 private key.
+
+    Raises :class:`TrainerFailed` for one that could never be sent.
+    """
+    body = answer["body"]
+    try:
+        chunk_bytes_for(len(body), settings.chunk_bytes)
+        header = UpdateHeader(
+            manifest.job, manifest.round, manifest.version, answer["examples"], loss_to_micro(answer["loss"])
+        )
+        signed = sign_update(key, header, settings.fleet, settings.device_id, body)
+    except GossamerError as error:
+        raise TrainerFailed(f"the update cannot be sent: {error}") from error
+    return OutboxEntry(
+        object_id(body),
+        manifest.job,
+        manifest.round,
+        signed,
+        body,
+        answer["if_counted"],
+        answer["if_dropped"],
+    )

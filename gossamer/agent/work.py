@@ -1,0 +1,206 @@
+"""The arithmetic of a round, in the order in which it happens: a model object becomes a model, the model is
+trained, the difference becomes an update. Runs in the training child; pure but for the user's trainer.
+
+    base model (lattice) --way--> model --Trainer.fit--> weights --lattice--> delta + residual --codec--> body
+
+Everything between two processes or two rounds is on the lattice (int32, little endian), so that
+``sent + residual = trained`` holds to the bit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import cbor2
+import numpy as np
+
+from gossamer.agent.frames import pack_arrays
+from gossamer.agent.trainer import FitConfig, FitResult, Trainer, Weights
+from gossamer.compression import codec, lattice, objects, residual
+from gossamer.compression.layout import Layout
+from gossamer.errors import ConfigError, GossamerError, InputError, PeerError, TrainerFailed
+
+KIND_DELTA = 1
+KIND_SNAPSHOT = 2
+
+Answer = dict[str, Any]
+
+
+def serve(request: dict[str, Any]) -> Iterator[Answer]:
+    """Answer one request of the agent; see the functions below for its fields."""
+    trainer = make_trainer(request["trainer"], request["options"], request["path"])
+    if request["op"] == "initial":
+        yield {"type": "initial", "weights": pack_arrays(initial(trainer, request["seed"]))}
+    elif request["op"] == "evaluate":
+        yield {"type": "figures", "figures": evaluate(trainer, request["model"])}
+    else:
+        yield from fit(trainer, request)
+
+
+def make_trainer(spec: str, options: dict[str, Any], path: list[str]) -> Trainer:
+    """The user's trainer: ``factory(**options)`` of "package.module:factory".
+
+    Raises :class:`ConfigError` when it cannot be found, :class:`TrainerFailed` when it is not a trainer.
+    """
+    sys.path[:0] = path
+    module_name, _, attribute = spec.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        factory = getattr(module, attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"trainer {spec!r}: no module named {error.name}. Install it into this environment, or name its "
+            "directory in trainer_path"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"trainer {spec!r}: module {module_name} has no {attribute!r}") from error
+    trainer = factory(**options)
+    for method in ("initial", "fit", "evaluate"):
+        if not callable(getattr(trainer, method, None)):
+            raise TrainerFailed(
+                f"{spec} returned {type(trainer).__name__} without a method {method!r}: expected a "
+                "gossamer.agent.trainer.Trainer with initial, fit and evaluate"
+            )
+    return trainer  # type: ignore[no-any-return]
+
+
+def initial(trainer: Trainer, seed: int) -> Weights:
+    """The trainer's first weights, checked. Raises :class:`TrainerFailed`."""
+    return _checked(trainer.initial(seed), None, "Trainer.initial")
+
+
+def evaluate(trainer: Trainer, model: dict[str, Any]) -> dict[str, float]:
+    """Figures of the stored model on the device's held-out data."""
+    layout = _layout(model["layout"])
+    figures = trainer.evaluate(layout.unflatten(lattice.from_lattice(_vector(model["lattice"]))))
+    if not isinstance(figures, dict):
+        raise TrainerFailed(f"Trainer.evaluate: expected a dict of numbers, got {type(figures).__name__}")
+    return {str(name): float(value) for name, value in figures.items()}
+
+
+def fit(trainer: Trainer, request: dict[str, Any]) -> Iterator[Answer]:
+    """Bring the model to the version of the round, train, encode.
+
+    Fields: ``model`` {lattice, layout} or None; ``object`` {kind, data} or None; ``expect`` {version,
+    digest};
+    ``fit`` {local_epochs, batch_size, learning_rate, seed, round}; ``job_seed``; ``codec``, ``codec_seed``;
+    ``residual`` bytes or None. Answers "model" if it differs from the one given, then "update"; or
+    "bad-model" when the object does not lead to the digest.
+    """
+    expect = request["expect"]
+    try:
+        layout, vector, changed = current_model(trainer, request)
+    except PeerError as error:
+        yield {"type": "bad-model", "detail": str(error)}
+        return
+    if lattice.digest(vector) != expect["digest"]:
+        detail = f"version {expect['version']} has another digest than the manifest says"
+        yield {"type": "bad-model", "detail": detail}
+        return
+    if changed:
+        yield {"type": "model", "lattice": _bytes(vector), "layout": _layout_bytes(layout)}
+    yield make_update(trainer, layout, vector, request)
+
+
+def current_model(trainer: Trainer, request: dict[str, Any]) -> tuple[Layout, Any, bool]:
+    """(layout, lattice vector, whether it differs from the one given). Raises :class:`PeerError`."""
+    model, way = request["model"], request["object"]
+    if model is None:
+        weights = initial(trainer, request["job_seed"])
+        layout = Layout.of(weights)
+        vector = lattice.to_lattice(layout.flatten(weights))
+    else:
+        layout, vector = _layout(model["layout"]), _vector(model["lattice"])
+    if way is not None:
+        if way["kind"] == KIND_SNAPSHOT:
+            vector = objects.decode_snapshot(way["data"], layout.size)
+        else:
+            vector = objects.apply_delta(vector, way["data"])
+    return layout, vector, model is None or way is not None
+
+
+def make_update(trainer: Trainer, layout: Layout, base: Any, request: dict[str, Any]) -> Answer:
+    """Train from ``base`` (int32 (d,)) and encode the difference together with the residual."""
+    weights = layout.unflatten(lattice.from_lattice(base))
+    result = check_result(trainer.fit(weights, FitConfig(**request["fit"])), layout)
+    try:
+        trained = lattice.to_lattice(layout.flatten(result.weights))
+        encoder = codec(request["codec"])
+        kept = encoder.uses_residual
+        known = kept and request["residual"] is not None
+        before = _vector(request["residual"]) if known else np.zeros_like(base)
+        update = residual.compress(encoder, trained - base, before, seed=request["codec_seed"])
+    except InputError as error:
+        raise TrainerFailed(
+            f"the update of round {request['fit']['round']} cannot be encoded: {error}. A smaller learning "
+            "rate keeps weights in range; an unknown codec asks for a newer agent"
+        ) from error
+    return {
+        "type": "update",
+        "body": update.body,
+        "if_counted": _bytes(update.if_counted) if kept else None,
+        "if_dropped": _bytes(update.if_dropped) if kept else None,
+        "examples": int(result.examples),
+        "loss": float(result.loss),
+    }
+
+
+def check_result(result: Any, layout: Layout) -> FitResult:
+    """What ``Trainer.fit`` returned, or :class:`TrainerFailed` that says what was expected and what came."""
+    if not isinstance(result, FitResult):
+        raise TrainerFailed(
+            "Trainer.fit: expected a gossamer.agent.trainer.FitResult(weights, examples, loss), got "
+            f"{type(result).__name__}"
+        )
+    weights = _checked(result.weights, [shape for _, shape in layout.entries], "Trainer.fit")
+    examples, loss = result.examples, result.loss
+    if isinstance(examples, bool) or not isinstance(examples, (int, np.integer)) or examples < 1:
+        raise TrainerFailed(f"Trainer.fit: expected examples to count the data, at least 1, got {examples!r}")
+    if not isinstance(loss, (int, float, np.floating)) or not math.isfinite(loss):
+        raise TrainerFailed(
+            f"Trainer.fit: expected a finite loss, got {loss!r}: training diverged; lower the learning rate"
+        )
+    return FitResult(weights, int(examples), float(loss))
+
+
+def _checked(weights: Any, shapes: list[tuple[int, ...]] | None, who: str) -> Weights:
+    if not isinstance(weights, (list, tuple)) or not weights:
+        raise TrainerFailed(f"{who}: expected weights as a list of arrays, got {type(weights).__name__}")
+    for number, each in enumerate(weights):
+        if not isinstance(each, np.ndarray) or each.dtype.kind != "f":
+            came = f"an array of {each.dtype}" if isinstance(each, np.ndarray) else type(each).__name__
+            raise TrainerFailed(f"{who}: expected weights[{number}] to be a float array, got {came}")
+        if not np.isfinite(each).all():
+            raise TrainerFailed(
+                f"{who}: weights[{number}] has NaN or infinity: lower the learning rate or check the data"
+            )
+    have = [each.shape for each in weights]
+    if shapes is not None and have != shapes:
+        raise TrainerFailed(
+            f"{who}: expected weights of the shapes {shapes}, got {have}: return them in the order and "
+            "shapes of Trainer.initial"
+        )
+    return [np.asarray(each, dtype=np.float32) for each in weights]
+
+
+def _vector(data: bytes) -> Any:
+    return np.frombuffer(data, dtype="<i4").astype(np.int32)
+
+
+def _bytes(vector: Any) -> bytes:
+    return bytes(vector.astype("<i4").tobytes())
+
+
+def _layout(data: bytes) -> Layout:
+    try:
+        return Layout(tuple((name, tuple(shape)) for name, shape in cbor2.loads(data)))
+    except (TypeError, ValueError, cbor2.CBORDecodeError) as error:
+        raise GossamerError(f"the stored layout cannot be read: {error}") from error
+
+
+def _layout_bytes(layout: Layout) -> bytes:
+    return cbor2.dumps([[name, list(shape)] for name, shape in layout.entries])

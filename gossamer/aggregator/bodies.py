@@ -1,0 +1,70 @@
+"""Update bodies as the rules read them: still compressed, fetched from the inbox when needed.
+
+A robust rule reads every update in many coordinate ranges. Bodies stay open while they fit in memory;
+beyond that they are fetched again, so that a round's memory is bounded however many devices are in it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gossamer.aggregator.store import Store, inbox
+from gossamer.compression import Body, open_body
+from gossamer.errors import MalformedBody
+
+#: Compressed bytes of a round that are kept in memory.
+CACHE_BYTES = 256 * 1024 * 1024
+
+Key = tuple[int, str]  # round, device
+
+
+class Bodies:
+    """The bodies of one job's inbox. Not for several threads."""
+
+    def __init__(self, store: Store, job: int, d: int, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self._store = store
+        self._job = job
+        self._d = d
+        self._room = cache_bytes
+        self._open: OrderedDict[Key, tuple[Body, int]] = OrderedDict()
+
+    def get(self, round_: int, device: str) -> StoredBody:
+        """Return the device's update for that round; nothing is read yet."""
+        return StoredBody(self, (round_, device))
+
+    def opened(self, key: Key) -> Body:
+        """Return the body, decodable by ranges.
+
+        Raises:
+            MalformedBody: it is not one of this model (acceptance has checked, so the store is damaged).
+        """
+        present = self._open.get(key)
+        if present is not None:
+            self._open.move_to_end(key)
+            return present[0]
+        with self._store.read() as db:
+            data = inbox.body(db, self._job, *key)
+        if data is None:
+            raise MalformedBody(f"the inbox holds no body of {key[1]} for round {key[0]}")
+        body = open_body(data, self._d)
+        self._open[key] = (body, len(data))
+        self._room -= len(data)
+        while self._room < 0 and len(self._open) > 1:
+            self._room += self._open.popitem(last=False)[1][1]
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBody:
+    """One update, as :class:`gossamer.aggregator.rules.Body`."""
+
+    bodies: Bodies
+    key: Key
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Coordinates [start, stop) as float32 (stop - start,)."""
+        return self.bodies.opened(self.key).read(start, stop)

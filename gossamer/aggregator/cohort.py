@@ -1,0 +1,79 @@
+"""Who is in a round, when it closes, and in which round a late update counts: pure decisions over rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.aggregator.jobs import ClosingSettings, JobSettings
+from gossamer.aggregator.store.jobs import JobRow, JobState
+from gossamer.aggregator.store.rounds import RoundRow, RoundState
+
+
+def fleet_size(settings: JobSettings, round_: int, enrolled: int, previous: int | None) -> int | None:
+    """Return how many devices the cohorts of a round are drawn from, or None: too few to begin.
+
+    It changes at the start of a cycle only; changed in its middle, the cohorts would be dealt anew and
+    some devices would take part twice, others never.
+    """
+    if previous is not None and round_ % settings.cohorts != 0:
+        return previous
+    return enrolled if enrolled >= settings.cohorts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What is in for the open round. ``expected``: the devices of its cohort that may still send."""
+
+    on_time: int
+    late: int
+    expected: int
+
+
+def closes(closing: ClosingSettings, minimum: int, arrived: Arrived, waited_seconds: float) -> bool:
+    """Return whether the round closes now. ``minimum``: fewest updates the rule works with."""
+    if arrived.on_time + arrived.late < minimum:
+        return False
+    quorum = min(closing.quorum or arrived.expected, arrived.expected)
+    if arrived.on_time >= max(1, quorum):
+        return True
+    if closing.at_deadline == "extend" or waited_seconds < closing.deadline_seconds:
+        return False
+    return arrived.on_time + arrived.late >= max(closing.minimum_updates, 1)
+
+
+def counting_round(job: JobRow, latest: RoundRow, settings: JobSettings, for_round: int) -> int | None:
+    """Return the round in which an update for ``for_round`` counts when it is accepted now, or None: closed.
+
+    Must be asked in the transaction that inserts the update, with the job's row locked.
+    """
+    if job.state is JobState.FINISHED or latest.state is RoundState.SEALED:
+        return None
+    open_round = latest.round + (latest.state is RoundState.SEALING)
+    if open_round >= settings.rounds:
+        return None
+    return open_round if open_round - for_round <= settings.closing.max_lag else None
+
+
+class Watch:
+    """How long the open round has been waited for.
+
+    Wall clocks jump, and a server may be down or a laptop asleep while the devices could not reach it. So
+    this adds up small steps of a monotonic clock, each at most MAX_STEP_SECONDS, and the sum is kept in
+    the store: no jump of any clock seals a round early.
+    """
+
+    MAX_STEP_SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self._round: tuple[int, int] | None = None
+        self._at = 0.0
+        self.seconds = 0.0
+
+    def look(self, job: int, round_: int, stored_seconds: float, monotonic: float) -> float:
+        """Return the seconds waited for this round, ``monotonic`` being now."""
+        if self._round != (job, round_):
+            self._round, self.seconds = (job, round_), stored_seconds
+        else:
+            self.seconds += min(max(monotonic - self._at, 0.0), self.MAX_STEP_SECONDS)
+        self._at = monotonic
+        return self.seconds

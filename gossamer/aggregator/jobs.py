@@ -1,0 +1,232 @@
+"""What a job is: the settings an operator writes, and its first entry in the store.
+
+``JobSettings`` reads from one table of a TOML or JSON file::
+
+    name = "gait"            # how people call it
+    job = 1                  # its number on the wire
+    fleet = "demo"
+    seed = 7                 # the same seed and the same data give the same model, to the bit
+    rounds = 40
+    cohorts = 5              # a cycle takes every device once, in so many rounds
+    codec_up = "ternary:0.05"
+    codec_down = "ternary:0.05"
+    [fit]
+    local_epochs = 2
+    [closing]
+    deadline_seconds = 3600
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gossamer.aggregator.rules import rule
+from gossamer.aggregator.server_step import server_step
+from gossamer.aggregator.store import Store, jobs, models, states
+from gossamer.compression import codec
+from gossamer.compression.lattice import digest
+from gossamer.compression.layout import Layout
+from gossamer.errors import ConfigError, InputError
+from gossamer.wire.participation import Participation, ParticipationRule
+
+MICRO = 1_000_000  # learning rates travel as integers
+SCHEDULES = ("constant", "cosine")
+AT_DEADLINE = ("seal", "extend")
+#: A late update weighs 1/sqrt(1 + lag): beyond this it is hardly a tenth, and receipts must outlive it.
+MAX_LAG = 50
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """Local training. ``schedule`` lowers the learning rate over the job: constant, or half a cosine."""
+
+    local_epochs: int = 1
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    schedule: str = "constant"
+
+    def check(self) -> None:
+        """Raises ConfigError, naming the key."""
+        _expect(1 <= self.local_epochs <= 10_000, "fit.local_epochs", self.local_epochs, "1 to 10000")
+        _expect(1 <= self.batch_size <= 1 << 20, "fit.batch_size", self.batch_size, "1 to 1048576")
+        in_range = 1 / MICRO <= self.learning_rate <= 1000.0
+        _expect(in_range, "fit.learning_rate", self.learning_rate, "0.000001 to 1000")
+        _expect(self.schedule in SCHEDULES, "fit.schedule", self.schedule, " or ".join(SCHEDULES))
+
+    def learning_rate_micro(self, round_: int, rounds: int) -> int:
+        """The learning rate of a round in millionths, never 0."""
+        rate = self.learning_rate
+        if self.schedule == "cosine":
+            rate *= 0.5 * (1.0 + math.cos(math.pi * round_ / rounds))
+        return max(1, round(rate * MICRO))
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingSettings:
+    """When a round closes.
+
+    ``quorum``: so many updates of the round's own cohort close it at once (0: all of the cohort).
+    ``deadline_seconds``: how long the server waits for them, not counting time in which it did not run.
+    ``at_deadline``: ``seal`` with what is there once it is ``minimum_updates``; ``extend`` until the quorum.
+    ``max_lag``: an update up to so many versions late still counts, at weight 1/sqrt(1 + lag).
+    """
+
+    quorum: int = 0
+    deadline_seconds: float = 3600.0
+    at_deadline: str = "seal"
+    minimum_updates: int = 1
+    max_lag: int = 4
+
+    def check(self) -> None:
+        """Raises ConfigError, naming the key."""
+        _expect(self.quorum >= 0, "closing.quorum", self.quorum, "0 (the whole cohort) or more")
+        positive = 0.0 < self.deadline_seconds < math.inf
+        _expect(positive, "closing.deadline_seconds", self.deadline_seconds, "a positive number")
+        known = self.at_deadline in AT_DEADLINE
+        _expect(known, "closing.at_deadline", self.at_deadline, " or ".join(AT_DEADLINE))
+        _expect(self.minimum_updates >= 1, "closing.minimum_updates", self.minimum_updates, "1 or more")
+        _expect(0 <= self.max_lag <= MAX_LAG, "closing.max_lag", self.max_lag, f"0 to {MAX_LAG}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """Everything that decides a job's result, and nothing else."""
+
+    name: str
+    job: int
+    fleet: str
+    seed: int
+    rounds: int
+    cohorts: int = 1
+    participation: str = "reshuffled"
+    rule: str = "mean"
+    server_step: str = "fedavg"
+    codec_up: str = "ternary:0.05"
+    codec_down: str = "ternary:0.05"
+    fit: FitSettings = field(default_factory=FitSettings)
+    closing: ClosingSettings = field(default_factory=ClosingSettings)
+
+    def check(self) -> None:
+        """Raises ConfigError, naming the key and what it expects."""
+        _expect(bool(self.name), "name", self.name, "a name")
+        _expect(1 <= self.job < 1 << 31, "job", self.job, "1 to 2147483647")
+        _expect(1 <= len(self.fleet) <= 8, "fleet", self.fleet, "1 to 8 characters")
+        _expect(0 <= self.seed < 1 << 63, "seed", self.seed, "0 to 2^63 - 1")
+        _expect(1 <= self.rounds < 1 << 31, "rounds", self.rounds, "1 to 2147483647")
+        _expect(self.cohorts >= 1, "cohorts", self.cohorts, "1 or more")
+        try:
+            ParticipationRule.named(self.participation)
+            codec(self.codec_up)
+            codec(self.codec_down)
+        except InputError as error:
+            raise ConfigError(f"job {self.name}: {error}") from error
+        rule(self.rule)
+        server_step(self.server_step)
+        self.fit.check()
+        self.closing.check()
+
+    def schedule(self, devices: int) -> Participation:
+        """Return who takes part when, for a fleet of so many devices (at least ``cohorts``)."""
+        named = ParticipationRule.named(self.participation)
+        return Participation(named, self.seed, devices, self.cohorts)
+
+    @classmethod
+    def from_mapping(cls, table: Mapping[str, Any]) -> JobSettings:
+        """Build settings from a table of a TOML or JSON file.
+
+        Raises:
+            ConfigError: a key that is unknown, missing, or has a value that cannot be.
+        """
+        values = dict(table)
+        values["fit"] = _build(FitSettings, values.get("fit", {}), "fit.")
+        values["closing"] = _build(ClosingSettings, values.get("closing", {}), "closing.")
+        settings: JobSettings = _build(cls, values, "")
+        settings.check()
+        return settings
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_mapping`."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Return the settings as one line of JSON."""
+        return json.dumps(self.to_mapping(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> JobSettings:
+        """The inverse of :meth:`to_json`; raises as :meth:`from_mapping`."""
+        return cls.from_mapping(json.loads(text))
+
+
+def create_job(
+    store: Store, settings: JobSettings, initial: models.Lattice, layout: Layout, *, now: float | None = None
+) -> jobs.JobRow:
+    """Enter a job with its version 0 (int32 (d,), lattice units); the same job a second time changes nothing.
+
+    Raises:
+        ConfigError: name or number belong to a job with other settings; ``initial`` is not of ``layout``.
+    """
+    settings.check()
+    if initial.shape != (layout.size,):
+        raise ConfigError(
+            f"job {settings.name}: layout of {layout.size} values, initial model {initial.shape}"
+        )
+    now = time.time() if now is None else now
+    with store.write() as db:
+        present = jobs.get(db, settings.job)
+        if present is not None and present.settings == settings.to_json():
+            return present
+        row = jobs.add(
+            db,
+            job=settings.job,
+            name=settings.name,
+            settings=settings.to_json(),
+            layout=layout_to_json(layout),
+            now=now,
+        )
+        models.add(db, row.job, 0, digest=digest(initial), lattice=initial, step=None, now=now)
+        states.put(db, row.job, states.StoredState(0, models.to_blob(initial), b""))
+    return row
+
+
+def layout_to_json(layout: Layout) -> str:
+    """Return the layout as ``[[name, [size, ...]], ...]``."""
+    return json.dumps([[name, list(shape)] for name, shape in layout.entries])
+
+
+def layout_from_json(text: str) -> Layout:
+    """The inverse of :func:`layout_to_json`."""
+    return Layout(tuple((str(name), tuple(int(n) for n in shape)) for name, shape in json.loads(text)))
+
+
+def _expect(holds: bool, key: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key} = {value!r}: expected {expected}")
+
+
+def _build(kind: Any, values: Any, prefix: str) -> Any:
+    """Make a settings object from a table, with every value of the type its field has."""
+    if dataclasses.is_dataclass(values):
+        return values
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(f"unknown key {prefix}{unknown[0]}; known are {', '.join(known)}")
+    for name, value in values.items():
+        wanted = {"int": int, "float": (int, float), "str": str}.get(str(known[name].type))
+        if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool)):  # type: ignore[arg-type]
+            raise ConfigError(f"{prefix}{name} = {value!r}: expected {known[name].type}")
+    missing = [name for name, f in known.items() if name not in values and _required(f)]
+    if missing:
+        raise ConfigError(f"{prefix}{missing[0]} is missing")
+    return kind(**values)
+
+
+def _required(f: dataclasses.Field[Any]) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING

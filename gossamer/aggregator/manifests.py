@@ -1,0 +1,124 @@
+"""The signed manifest of a round, and the ways to its model that it names.
+
+A *way* is an object and the version it starts from: a delta for devices that hold that version, or the
+snapshot for anybody. Each costs a dozen bytes of every device's traffic, so only those go in that the
+round's own devices need, the most wanted first, until the manifest is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gossamer.aggregator.jobs import JobSettings
+from gossamer.aggregator.seal import Lattice
+from gossamer.compression.objects import encode_delta, encode_snapshot, step_of
+from gossamer.wire.codes import JobState, Kind
+from gossamer.wire.cose import key_id
+from gossamer.wire.ids import object_id
+from gossamer.wire.limits import MAX_OBJECT_BYTES
+from gossamer.wire.manifest import Fit, Manifest, Way, sign_manifest, with_ways
+from gossamer.wire.messages import Round
+from gossamer.wire.participation import Participation
+
+#: Versions a manifest may offer a delta from. More would not fit beside the snapshot.
+MAX_DELTAS = 8
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A way with the bytes behind it."""
+
+    from_version: int
+    kind: Kind
+    data: bytes
+
+    @property
+    def way(self) -> Way:
+        """As the manifest says it."""
+        return Way(self.from_version, object_id(self.data), len(self.data), self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A version as devices get it: its number, its digest and int32 (d,) in lattice units."""
+
+    version: int
+    digest: bytes
+    lattice: Lattice
+
+
+def choose_ways(model: Model, steps: Sequence[bytes], held: Mapping[int, int]) -> list[Offered]:
+    """Return the snapshot, then deltas from the versions that most devices hold.
+
+    Args:
+        model: where the ways lead.
+        steps: the latest steps, oldest first; the last one leads to ``model.version``. A device that is
+            further behind than they reach takes the snapshot.
+        held: version -> how many of the round's devices hold it.
+
+    The snapshot is first because it is everybody's way out when a digest does not fit. A delta that is
+    no smaller than the snapshot is left out.
+    """
+    snapshot = Offered(0, Kind.SNAPSHOT, encode_snapshot(model.lattice))
+    oldest = model.version - len(steps)
+    wanted = [version for version in held if oldest <= version < model.version]
+    wanted = sorted(wanted, key=lambda version: (-held[version], version))[:MAX_DELTAS]
+    deltas = _deltas(model, steps, frozenset(wanted))
+    useful = [deltas[v] for v in wanted if v in deltas and len(deltas[v].data) < len(snapshot.data)]
+    return [offered for offered in (snapshot, *useful) if len(offered.data) <= MAX_OBJECT_BYTES]
+
+
+def _deltas(model: Model, steps: Sequence[bytes], wanted: frozenset[int]) -> dict[int, Offered]:
+    """Walk back from the model step by step, and encode the change since each wanted version."""
+    change: npt.NDArray[np.int64] = np.zeros(len(model.lattice), dtype=np.int64)
+    found: dict[int, Offered] = {}
+    for back, step in enumerate(reversed(steps), start=1):
+        if len(found) == len(wanted):
+            break
+        change += step_of(step, len(change))
+        version = model.version - back
+        if version in wanted and change.min() >= _INT32.min and change.max() <= _INT32.max:
+            data = encode_delta(list(steps[-back:]), change.astype(np.int32))
+            found[version] = Offered(version, Kind.DELTA, data)
+    return found
+
+
+def build_manifest(
+    settings: JobSettings,
+    model: Model,
+    participation: Participation,
+    *,
+    round_: int,
+    state: JobState,
+    deadline: float,
+    key: Ed25519PrivateKey,
+    offered: Sequence[Offered],
+) -> Manifest:
+    """Return the manifest of a round, with as many of the ways as fit."""
+    rate = settings.fit.learning_rate_micro(min(round_, settings.rounds - 1), settings.rounds)
+    fit = Fit(settings.fit.local_epochs, settings.fit.batch_size, rate, settings.seed)
+    manifest = Manifest(
+        job=settings.job,
+        state=state,
+        round=round_,
+        version=model.version,
+        digest=model.digest,
+        participation=participation,
+        ways=(),
+        codec=settings.codec_up,
+        fit=fit,
+        deadline=max(0, int(deadline)),
+        key_id=key_id(key.public_key()),
+    )
+    return with_ways(manifest, (each.way for each in offered))
+
+
+def signed_round(manifest: Manifest, key: Ed25519PrivateKey, fleet: str) -> bytes:
+    """Return the ROUND message that carries the signed manifest: at most 300 bytes."""
+    return Round(sign_manifest(key, manifest, fleet)).serialize()

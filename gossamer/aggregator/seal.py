@@ -1,0 +1,137 @@
+"""One aggregation step, as a pure function: state and updates in, the next state and a step body out.
+
+Two-way compression (EF21-P, Gruntkowska et al., ICML 2023): the server keeps a *target* model that no
+device ever sees, and devices keep the *shared* model, which moves by compressed steps towards it::
+
+    target(v+1) = target(v) + server_step(rule(updates))
+    step        = C_down(target(v+1) - shared(v))
+    shared(v+1) = shared(v) + decode(step)
+
+What the codec left out of one step is in the difference of the next, so nothing is lost on the way down.
+
+Shapes: target and shared are int32 (d,) in lattice units of 2^-20; a step is codec bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cbor2
+import numpy as np
+import numpy.typing as npt
+
+from gossamer.aggregator.jobs import JobSettings
+from gossamer.aggregator.rules import Report, State, Update, Updates, rule
+from gossamer.aggregator.server_step import server_step
+from gossamer.compression import codec
+from gossamer.compression.lattice import LATTICE_BITS, digest, from_lattice, narrowed
+from gossamer.compression.objects import step_of
+from gossamer.errors import LatticeOverflow, MalformedBody, StoreError
+
+Lattice = npt.NDArray[np.int32]
+
+#: The target stays within half of the lattice's range, so that a step that overshoots it still fits.
+TARGET_LIMIT = 1 << 30
+#: Just below the lattice's range: float32 has steps of 128 units there and must not round up out of it.
+STEP_LIMIT = (1 << 31) - 256
+#: The codec that takes over when codec_down would leave the lattice; never needed by a healthy model.
+LOSSLESS = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What one round hands to the next. ``rule`` and ``server`` are memories of those two."""
+
+    version: int
+    shared: Lattice
+    target: Lattice
+    rule: State
+    server: State
+
+    @classmethod
+    def initial(cls, settings: JobSettings, model: Lattice) -> EngineState:
+        """Return the state before the first round, from version 0."""
+        d = len(model)
+        memory = rule(settings.rule).init(d)
+        return cls(0, model, model, memory, server_step(settings.server_step).init(d))
+
+    def memories(self) -> bytes:
+        """Return rule and server memory as CBOR."""
+        return cbor2.dumps([self.rule.to_dict(), self.server.to_dict()], canonical=True)
+
+    @classmethod
+    def restore(
+        cls, settings: JobSettings, version: int, shared: Lattice, target: Lattice, memories: bytes
+    ) -> EngineState:
+        """The inverse of what the store keeps; empty ``memories`` are those of version 0.
+
+        Raises:
+            StoreError: the bytes are damaged; InputError: they are of another rule or model.
+        """
+        if not memories:
+            return cls.initial(settings, shared)
+        try:
+            of_rule, of_server = cbor2.loads(memories)
+        except (cbor2.CBORError, ValueError, TypeError) as error:
+            raise StoreError(f"the engine's state of job {settings.name} is damaged: {error}") from error
+        d = len(shared)
+        server = server_step(settings.server_step).restore(of_server, d)
+        return cls(version, shared, target, rule(settings.rule).restore(of_rule, d), server)
+
+
+@dataclass(frozen=True, slots=True)
+class SealResult:
+    """What a round made: the next state, the step that leads to its shared model, and the rule's report."""
+
+    state: EngineState
+    step: bytes
+    digest: bytes
+    report: Report
+    saturated: int  # coordinates of the target that the lattice's range cut off
+
+
+def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings) -> SealResult:
+    """Aggregate a round's updates into the next version.
+
+    The result depends on the set of updates only: the same bits for any order, machine or restart.
+    """
+    d = len(state.shared)
+    aggregate, rule_memory, report = rule(settings.rule).apply(state.rule, Updates.of(updates, d))
+    target, server_memory, saturated = state.target, state.server, 0
+    if not report.shortfall:
+        move, server_memory = server_step(settings.server_step).apply(state.server, aggregate)
+        target, saturated = _moved(state.target, move)
+    step, shared = _step(state.shared, target, settings, state.version + 1)
+    after = EngineState(state.version + 1, shared, target, rule_memory, server_memory)
+    return SealResult(after, step, digest(shared), report, saturated)
+
+
+def step_seed(seed: int, version: int) -> int:
+    """Return the codec's seed for the step that leads to ``version``."""
+    data = f"gossamer step {seed} {version}".encode()
+    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big")
+
+
+def _moved(target: Lattice, move: npt.NDArray[np.float64]) -> tuple[Lattice, int]:
+    """Return target + move on the lattice, and how many coordinates had to be cut to its range."""
+    with np.errstate(over="ignore"):
+        units = np.rint(np.clip(move, -4096.0, 4096.0) * float(1 << LATTICE_BITS))
+    wanted = target.astype(np.int64) + units.astype(np.int64)
+    kept = np.clip(wanted, -TARGET_LIMIT, TARGET_LIMIT)
+    return kept.astype(np.int32), int(np.count_nonzero(kept != wanted))
+
+
+def _step(shared: Lattice, target: Lattice, settings: JobSettings, version: int) -> tuple[bytes, Lattice]:
+    """Return the step body and the shared model after it, as every device will compute it."""
+    difference = np.clip(target.astype(np.int64) - shared, -STEP_LIMIT, STEP_LIMIT)
+    wanted = from_lattice(difference)
+    for spec in (settings.codec_down, LOSSLESS):
+        body = codec(spec).encode(wanted, seed=step_seed(settings.seed, version))
+        try:
+            moved = shared.astype(np.int64) + step_of(body, len(shared))
+            return body, narrowed(moved, "shared model")
+        except (LatticeOverflow, MalformedBody):
+            continue  # the codec overshot the range of the lattice
+    raise AssertionError("a lossless step to a target within the lattice stays within the lattice")

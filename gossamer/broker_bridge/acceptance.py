@@ -1,0 +1,158 @@
+"""What an update must be to count: every check between an OFFER and the inbox, in one place.
+
+Cheap checks on the unverified header come first, so that an upload that can never count is told so
+before it is sent; nothing is believed, and nothing counted, before the signature over header *and* body
+has been verified.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy.engine import Connection
+
+from gossamer.aggregator.cohort import counting_round
+from gossamer.aggregator.jobs import JobSettings, layout_from_json
+from gossamer.aggregator.store import jobs, rounds
+from gossamer.aggregator.store.devices import Device
+from gossamer.aggregator.store.jobs import JobRow
+from gossamer.aggregator.store.rounds import RoundRow
+from gossamer.compression import codec, open_body
+from gossamer.errors import BadSignature, MalformedBody, MalformedMessage, Refused
+from gossamer.wire import cose
+from gossamer.wire.codes import Reason
+from gossamer.wire.header import UpdateHeader, verify_update
+from gossamer.wire.participation import Participation
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """The fleet's current job, as far as acceptance looks at it. ``d``: coordinates of its model."""
+
+    row: JobRow
+    settings: JobSettings
+    d: int
+    latest: RoundRow
+
+    @property
+    def max_body_bytes(self) -> int:
+        """No honest update is longer."""
+        return _max_body_bytes(self.settings.codec_up, self.d)
+
+
+def view(db: Connection) -> JobView | None:
+    """Return the current job, its row held against a seal in between; None before its first round."""
+    current = jobs.current(db)
+    if current is None:
+        return None
+    row = jobs.lock(db, current.job, exclusive=False)
+    latest = rounds.latest(db, current.job)
+    if row is None or latest is None:
+        return None
+    return JobView(row, _settings(row.settings), _size(row.layout), latest)
+
+
+def peek(header: bytes) -> UpdateHeader:
+    """Read a signed header without believing it.
+
+    Raises:
+        Refused: ``malformed``.
+    """
+    try:
+        return UpdateHeader.parse(cose.open_unverified(header)[0])
+    except MalformedMessage as error:
+        raise Refused(Reason.MALFORMED.label, f"update header: {error}") from error
+
+
+def place(db: Connection, job: JobView, device: Device, header: UpdateHeader) -> int | None:
+    """Return the round in which such an update would be counted; None: its round is closed for good.
+
+    Raises:
+        Refused: it can never be counted.
+    """
+    if header.job != job.row.job:
+        known = header.job < 1 << 31 and jobs.get(db, header.job) is not None
+        if known:
+            return None  # an earlier or later job of this fleet: not now
+        raise Refused(Reason.WRONG_JOB.label, f"job {header.job}, this fleet works on {job.row.job}")
+    if header.round > job.latest.round:
+        raise Refused(Reason.FUTURE_ROUND.label, f"round {header.round}, open is {job.latest.round}")
+    counted_in = counting_round(job.row, job.latest, job.settings, header.round)
+    if counted_in is None:
+        return None
+    meant = rounds.get(db, job.row.job, header.round)
+    if meant is None or header.base_version != meant.version:
+        raise Refused(
+            Reason.MALFORMED.label, f"round {header.round} does not start from {header.base_version}"
+        )
+    if not _participation(job.row.settings, meant.devices).is_member(header.round, device.index):
+        raise Refused(Reason.NOT_IN_COHORT.label, f"round {header.round} is not a round of this device")
+    return counted_in
+
+
+def check_size(job: JobView, size: int) -> None:
+    """Refuse what no honest update can be, before a byte of it is kept."""
+    if size > job.max_body_bytes:
+        most = f"{job.settings.codec_up} has at most {job.max_body_bytes}"
+        raise Refused(Reason.TOO_LARGE.label, f"an update of {size} bytes; {most}")
+
+
+def verify(job: JobView, device: Device, fleet: str, header: bytes, body: bytes) -> UpdateHeader:
+    """Return the header, now believed: this device signed it together with this body, which decodes.
+
+    Raises:
+        Refused: with the reason.
+    """
+    check_size(job, len(body))
+    try:
+        key = Ed25519PublicKey.from_public_bytes(device.public_key)
+        found = verify_update(key, header, fleet, device.id, body)
+    except BadSignature as error:
+        raise Refused(Reason.BAD_SIGNATURE.label, str(error)) from error
+    except MalformedMessage as error:
+        raise Refused(Reason.MALFORMED.label, f"update header: {error}") from error
+    _check_body(job, body)
+    return found
+
+
+def _check_body(job: JobView, body: bytes) -> None:
+    expected = _tag(job.settings.codec_up)
+    if body[:1] != expected:
+        what = (
+            f"a body of {job.settings.codec_up} begins with {expected.hex()}, this one with {body[:1].hex()}"
+        )
+        raise Refused(Reason.UNKNOWN_CODEC.label, what)
+    try:
+        open_body(body, job.d)  # checks all of it: what opens decodes to d finite numbers
+    except MalformedBody as error:
+        # Its signature is good, so nothing happened on the way: it was made so.
+        reason = Reason.NON_FINITE if "finite" in str(error) else Reason.WRONG_LAYOUT
+        raise Refused(reason.label, f"update body: {error}") from error
+
+
+@lru_cache(maxsize=16)
+def _settings(text: str) -> JobSettings:
+    return JobSettings.from_json(text)
+
+
+@lru_cache(maxsize=16)
+def _size(text: str) -> int:
+    return layout_from_json(text).size
+
+
+@lru_cache(maxsize=64)
+def _participation(settings: str, devices: int) -> Participation:
+    return _settings(settings).schedule(devices)
+
+
+@lru_cache(maxsize=16)
+def _tag(spec: str) -> bytes:
+    return codec(spec).encode(np.zeros(1, dtype=np.float32), seed=0)[:1]
+
+
+@lru_cache(maxsize=16)
+def _max_body_bytes(spec: str, d: int) -> int:
+    return codec(spec).max_bytes(d)

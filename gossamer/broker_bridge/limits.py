@@ -1,0 +1,32 @@
+"""What one device may ask of the bridge, so that the others are not starved."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+#: Devices whose allowance is remembered. One that is forgotten starts with a full one, which is harmless as
+#: long as only enrolled devices are remembered at all.
+MAX_REMEMBERED = 65_536
+
+
+class Allowances:
+    """A token bucket per name: ``burst`` at once, then ``per_second``. Times are monotonic seconds."""
+
+    def __init__(self, per_second: float, burst: float, *, remembered: int = MAX_REMEMBERED) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._remembered = remembered
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str, now: float, cost: float = 1.0) -> bool:
+        """Take ``cost`` from the allowance of ``name``; False if it has too little left.
+
+        A cost above the whole burst is granted to a full allowance: it could never be otherwise.
+        """
+        left, at = self._left.pop(name, (self._burst, now))
+        left = min(self._burst, left + max(0.0, now - at) * self._per_second)
+        granted = left >= min(cost, self._burst)
+        self._left[name] = (max(0.0, left - cost) if granted else left, now)
+        if len(self._left) > self._remembered:
+            self._left.popitem(last=False)
+        return granted

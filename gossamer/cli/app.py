@@ -1,0 +1,48 @@
+"""The command tree. Each command imports what it needs when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import gossamer
+from gossamer.cli import agent, broker, config, demo, fleet, job, serve, wire
+
+app = typer.Typer(
+    name="gossamer",
+    help="Federated learning on the thinnest links there are.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gossamer {gossamer.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gossamer_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Federated learning on the thinnest links there are.
+
+    Begin with: gossamer demo
+    """
+
+
+app.command("demo")(demo.demo)
+app.command("serve")(serve.serve)
+app.command("broker")(broker.broker)
+app.command("config")(config.config)
+app.add_typer(agent.app, name="agent")
+app.add_typer(serve.bridge_app, name="bridge")
+app.add_typer(serve.aggregator_app, name="aggregator")
+app.add_typer(fleet.app, name="fleet")
+app.add_typer(job.app, name="job")
+app.add_typer(wire.app, name="wire")

@@ -1,0 +1,102 @@
+"""``gossamer demo``: a fleet on this machine, from the first round to the plot."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.errors import ConfigError
+
+
+def demo(
+    data: Annotated[str, typer.Option(help="watch: smartwatch recordings of ten people; digits: 8x8 images.")] = "watch",
+    devices: Annotated[int | None, typer.Option(help="Devices, each a process of its own.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
+    cohorts: Annotated[int | None, typer.Option(help="Rounds in a cycle; each device takes part in one.")] = None,
+    codec: Annotated[str | None, typer.Option(help="What updates travel as: ternary:P, rot1, q4, fp32, ...")] = None,
+    codec_down: Annotated[str | None, typer.Option(help="The same for the model's changes.")] = None,
+    rule: Annotated[
+        str, typer.Option(help="mean, median, trimmed-mean:F, norm-clip, clipped-differences.")
+    ] = "mean",
+    attackers: Annotated[int, typer.Option(help="How many of the devices lie.")] = 0,
+    attack: Annotated[str, typer.Option(help="How they lie: shift-back, sign-flip, ...")] = "shift-back",
+    broker: Annotated[str, typer.Option(help="embedded, or mqtt://HOST:PORT, or mqtts://HOST:PORT.")] = "embedded",
+    ca_file: Annotated[str, typer.Option(help="PEM certificate authority of an mqtts:// broker.")] = "",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model, to the bit.")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    plot: Annotated[Path, typer.Option(help="Write the plot to this file.")] = Path("gossamer-demo.png"),
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Keep everything here, and continue what was killed here.")
+    ] = None,
+) -> None:
+    """Let a fleet of devices on this machine train a model over real MQTT, and show what it took.
+
+    Ten devices as ten processes, a broker, a server; loopback only. About three minutes on two cores.
+
+    Example: gossamer demo --attackers 2 --attack shift-back --rule clipped-differences
+    """
+    from rich.console import Console
+
+    from gossamer.demo.attacker import check_attack
+    from gossamer.demo.display import Display, envelope_table, farewell, result_table
+    from gossamer.demo.options import DemoOptions
+    from gossamer.demo.plot import write_plot
+    from gossamer.demo.run import run_demo
+    from gossamer.demo.settings import defaults_for
+
+    if attackers:
+        check_attack(attack)
+    tuned = defaults_for(data, rule)
+    count = tuned.devices if devices is None else devices
+    options = DemoOptions(
+        data=data,
+        seed=seed,
+        devices=count,
+        cohorts=min(tuned.cohorts, count) if cohorts is None else cohorts,
+        rounds=rounds or tuned.rounds,
+        codec=codec or tuned.codec_up,
+        codec_down=codec_down or tuned.codec_down,
+        rule=rule,
+        attackers=attackers,
+        attack=attack if attackers else "none",
+        broker=broker,
+        ca_file=ca_file,
+    )
+    options.check()
+    for file in (json_file, plot):
+        if file is not None and not file.resolve().parent.is_dir():
+            raise ConfigError(f"the directory of {file} does not exist; create it first")
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _frame: signals.append(n))
+    console = Console()
+    display = Display(console)
+    opening(display, options.devices, options.data, options.codec, options.codec_down)
+    with tempfile.TemporaryDirectory(prefix="gossamer-demo-") as temporary:
+        try:
+            figures = run_demo(options, tuned, directory or Path(temporary) / "run", display, lambda: bool(signals))
+        except KeyboardInterrupt:
+            kept = f"; continue with --dir {directory}" if directory else ""
+            display.say(f"stopped{kept}")
+            raise typer.Exit(130) from None
+    write_plot(figures, plot)
+    if json_file is not None:
+        figures.write(json_file)
+    console.print()
+    console.print(result_table(figures))
+    console.print()
+    console.print(envelope_table(figures))
+    console.print()
+    console.print(farewell(figures, plot, json_file))
+
+
+def opening(display, devices: int, data: str, codec: str, codec_down: str) -> None:  # type: ignore[no-untyped-def]
+    """Say what is about to happen."""
+    what = "smartwatch recordings of ten people doing seven exercises" if data == "watch" else "handwritten digits"
+    display.say(f"{devices} devices, each a process with its own data ({what}), train one model together.")
+    display.say("Everything between them and the server is real MQTT through a real broker on this machine;")
+    display.say(f"updates travel up as {codec}, the model comes down as {codec_down}. The data never leaves a device.\n")

@@ -1,0 +1,97 @@
+"""The order in which a model's arrays lie in one flat vector of d coordinates."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gossamer.compression.arrays import MAX_COORDINATES, Vector
+from gossamer.errors import LayoutMismatch, NonFiniteInput
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of a model's arrays, in the order the trainer gives them.
+
+    >>> layout = Layout((("kernel", (2, 3)), ("bias", (3,))))
+    >>> layout.size
+    9
+    """
+
+    entries: tuple[tuple[str, tuple[int, ...]], ...]
+
+    def __post_init__(self) -> None:
+        """Raise `LayoutMismatch` for repeated names, negative dimensions and models beyond the limit."""
+        names = [name for name, _ in self.entries]
+        if len(set(names)) != len(names):
+            raise LayoutMismatch(f"expected every array to have its own name, got {names}")
+        if any(side < 0 for _, shape in self.entries for side in shape):
+            raise LayoutMismatch(f"expected dimensions of 0 or more, got {self.entries}")
+        if self.size > MAX_COORDINATES:
+            raise LayoutMismatch(
+                f"expected at most {MAX_COORDINATES} coordinates in a model, got {self.size}"
+            )
+
+    @classmethod
+    def of(cls, arrays: Sequence[Array]) -> Layout:
+        """The layout of ``arrays``, named by their position."""
+        return cls(tuple((str(i), tuple(np.shape(a))) for i, a in enumerate(arrays)))
+
+    @cached_property
+    def size(self) -> int:
+        """d, the number of coordinates."""
+        return sum(math.prod(shape) for _, shape in self.entries)
+
+    def flatten(self, arrays: Sequence[Array]) -> Vector:
+        """Arrays of this layout -> float32 (d,).
+
+        Raises `LayoutMismatch` for a wrong number, shape or type of arrays, `NonFiniteInput` for NaN
+        or infinity (also a float64 that float32 cannot hold).
+        """
+        if len(arrays) != len(self.entries):
+            raise LayoutMismatch(f"expected {len(self.entries)} arrays, got {len(arrays)}")
+        vector = np.empty(self.size, dtype=np.float32)
+        at = 0
+        for (name, shape), given in zip(self.entries, arrays, strict=True):
+            array = np.asarray(given)
+            if array.dtype.kind not in "fiu":
+                raise LayoutMismatch(f"expected numbers in array {name!r}, got dtype {array.dtype}")
+            if array.shape != shape:
+                raise LayoutMismatch(f"expected shape {shape} for array {name!r}, got {array.shape}")
+            with np.errstate(over="ignore"):
+                vector[at : at + array.size] = array.reshape(-1)
+            if not np.isfinite(vector[at : at + array.size]).all():
+                raise NonFiniteInput(
+                    f"array {name!r} holds NaN or infinity; training may have diverged: "
+                    "lower the learning rate"
+                )
+            at += array.size
+        return vector
+
+    def unflatten(self, vector: npt.ArrayLike) -> list[npt.NDArray[np.float32]]:
+        """float32 (d,) -> new arrays of this layout; raises `LayoutMismatch` for another length."""
+        flat = np.asarray(vector, dtype=np.float32)
+        if flat.shape != (self.size,):
+            raise LayoutMismatch(f"expected a vector of shape ({self.size},), got {flat.shape}")
+        arrays = []
+        at = 0
+        for _, shape in self.entries:
+            size = math.prod(shape)
+            arrays.append(flat[at : at + size].reshape(shape).copy())
+            at += size
+        return arrays
+
+    def digest(self) -> bytes:
+        """16 bytes that differ whenever a name, a shape or the order differs."""
+        # repr of a tuple of strings and ints quotes every name, so two layouts never read the same.
+        text = repr(tuple((str(name), tuple(int(n) for n in shape)) for name, shape in self.entries))
+        return hashlib.sha256(b"gossamer layout 1\n" + text.encode()).digest()[:16]

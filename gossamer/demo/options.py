@@ -1,0 +1,73 @@
+"""What a user may ask of a demo run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from gossamer.errors import ConfigError
+
+EMBEDDED = "embedded"
+DEVICE_NAME = "device-{:02d}"
+MAX_DEVICES = 100
+"""Processes on one machine; amqtt and the memory of a laptop do not carry more."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """One run. ``broker`` is ``embedded`` or a URL, mqtt://HOST:PORT or mqtts://HOST:PORT."""
+
+    data: str
+    seed: int
+    devices: int
+    cohorts: int
+    rounds: int
+    codec: str
+    codec_down: str
+    rule: str
+    attackers: int
+    attack: str
+    broker: str = EMBEDDED
+    ca_file: str = ""
+
+    def check(self) -> None:
+        """Raises ConfigError, naming the option and what it expects."""
+        _expect(2 <= self.devices <= MAX_DEVICES, "--devices", self.devices, f"2 to {MAX_DEVICES}")
+        _expect(1 <= self.cohorts <= self.devices, "--cohorts", self.cohorts, "1 to the number of devices")
+        _expect(self.rounds >= 1, "--rounds", self.rounds, "1 or more")
+        _expect(0 <= self.attackers < self.devices, "--attackers", self.attackers, "fewer than devices")
+        _expect(self.seed >= 0, "--seed", self.seed, "0 or more")
+        self.broker_address(0)
+
+    @property
+    def attacker_indexes(self) -> tuple[int, ...]:
+        """Which devices lie: the last ones."""
+        return tuple(range(self.devices - self.attackers, self.devices))
+
+    def broker_address(self, embedded_port: int) -> tuple[str, int, bool]:
+        """Return (host, port, tls). Raises ConfigError for a URL that is none."""
+        if self.broker == EMBEDDED:
+            return "127.0.0.1", embedded_port, False
+        url = urlsplit(self.broker)
+        known = url.scheme in ("mqtt", "mqtts") and url.hostname and url.path in ("", "/")
+        if not known:
+            raise ConfigError(
+                f"--broker {self.broker!r}: expected mqtt://HOST:PORT, mqtts://HOST:PORT or embedded"
+            )
+        tls = url.scheme == "mqtts"
+        return str(url.hostname), url.port or (8883 if tls else 1883), tls
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the options as a JSON object: a directory remembers what runs in it."""
+        return asdict(self)
+
+
+def device_name(index: int) -> str:
+    """Return the id of a device of the demo."""
+    return DEVICE_NAME.format(index)
+
+
+def _expect(holds: bool, option: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{option} {value}: expected {expected}")

@@ -1,0 +1,111 @@
+"""Looks at a running fleet from outside: the server's store and the devices' ledgers, read-only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gossamer.agent.store import read_ledger
+from gossamer.agent.trainer import NumpyTrainer
+from gossamer.aggregator.jobs import layout_from_json
+from gossamer.aggregator.store import Store, devices, inbox, jobs, models, rejections, rounds
+from gossamer.aggregator.store.jobs import JobState
+from gossamer.aggregator.store.rounds import RoundState
+from gossamer.compression.lattice import from_lattice
+from gossamer.demo.workspace import JOB, Workspace
+from gossamer.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One sealed round: accuracy of the version it made, cumulative payload of bodies up, updates counted."""
+
+    round: int
+    accuracy: float
+    body_bytes: int
+    updates: int
+    rejected: int
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Follows a run. ``judge`` evaluates on everyone's held-out examples."""
+
+    space: Workspace
+    store: Store
+    judge: NumpyTrainer
+    sealed: list[Sealed] = field(default_factory=list)
+    round: int = 0
+    cohort: tuple[int, ...] = ()
+    counted: tuple[int, ...] = ()
+    finished: bool = False
+    digest: str = ""
+
+    def look(self) -> bool:
+        """Bring everything up to date; returns whether a round was sealed since the last look."""
+        before = len(self.sealed)
+        with self.store.read() as db:
+            job = jobs.get(db, JOB)
+            if job is None:
+                return False
+            layout = layout_from_json(job.layout)
+            for row in rounds.every(db, JOB)[before:]:
+                if row.state is not RoundState.SEALED or row.report is None:
+                    break
+                lattice = models.lattice(db, JOB, row.version + 1)
+                if lattice is None:
+                    break
+                report = json.loads(row.report)
+                accuracy = self.judge.evaluate(layout.unflatten(from_lattice(lattice)))["accuracy"]
+                earlier = self.sealed[-1] if self.sealed else Sealed(-1, 0.0, 0, 0, 0)
+                updates = report["on_time"] + report["late"]
+                self.sealed.append(
+                    Sealed(
+                        row.round, accuracy, earlier.body_bytes + report["body_bytes"],
+                        earlier.updates + updates, earlier.rejected + report["rejected"],
+                    )
+                )  # fmt: skip
+            self.round = len(self.sealed)
+            self.finished = job.state is JobState.FINISHED
+            latest = rounds.latest(db, JOB)
+            model = models.get(db, JOB, job.version)
+            self.digest = model.digest.hex() if model else ""
+            if latest is not None and not self.finished:
+                settings = json.loads(job.settings)
+                self._at_work(db, latest, settings)
+        return len(self.sealed) > before
+
+    def _at_work(self, db: object, latest: rounds.RoundRow, settings: Mapping[str, object]) -> None:
+        from gossamer.aggregator.jobs import JobSettings
+
+        schedule = JobSettings.from_mapping(settings).schedule(latest.devices)
+        self.cohort = schedule.cohort(latest.round)
+        index = {d.id: d.index for d in devices.every(db)}  # type: ignore[arg-type]
+        senders = inbox.senders(db, JOB, latest.round)  # type: ignore[arg-type]
+        self.counted = tuple(index[name] for name in senders if name in index)
+
+    def rejections(self) -> dict[str, int]:
+        """Refused messages by reason, and updates that the rule rejected."""
+        with self.store.read() as db:
+            found = rejections.totals(db)
+        by_rule = self.sealed[-1].rejected if self.sealed else 0
+        return found | ({"by-rule": by_rule} if by_rule else {})
+
+    def ledgers(self, count: int) -> list[dict[str, int]]:
+        """Each device's byte account: "way/cause" -> bytes, and its counters."""
+        found = []
+        for index in range(count):
+            account: dict[str, int] = {}
+            try:
+                ledger = read_ledger(self.space.agent_state(index))
+            except StoreError:
+                found.append(account)  # the agent has not made its store yet
+                continue
+            for month in ledger.months.values():
+                for way, causes in month.items():
+                    for cause, n in causes.items():
+                        account[f"{way}/{cause}"] = account.get(f"{way}/{cause}", 0) + n
+            account |= {f"count/{name}": n for name, n in ledger.counters.items()}
+            found.append(account)
+        return found

@@ -1,0 +1,182 @@
+"""The directory of a demo run: a fleet, its job and its devices, made once and found again after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gossamer.aggregator.jobs import ClosingSettings, FitSettings, JobSettings, create_job
+from gossamer.aggregator.store import Store, devices
+from gossamer.compression.lattice import to_lattice
+from gossamer.compression.layout import Layout
+from gossamer.demo.federation import fleet as fleet_of
+from gossamer.demo.options import DemoOptions, device_name
+from gossamer.demo.settings import DemoSettings
+from gossamer.errors import ConfigError
+from gossamer.fleet.enrolment import BrokerAddress, DeviceSpec, enroll, init_fleet
+from gossamer.fleet.server_files import ServerFiles
+
+FLEET = "demo"
+JOB = 1
+ROUND_SECONDS = 3600.0
+"""Deadline of a round: none in practice, so that a run is the same whatever is killed in it."""
+
+AGENT_TIMING = {
+    "status_timeout_seconds": 2.0,
+    "manifest_wait_seconds": 2.0,
+    "manifest_poll_seconds": 10.0,
+    "bridge_down_patience_seconds": 3.0,
+    "backoff_first_seconds": 0.2,
+    "backoff_limit_seconds": 1.0,
+    "ledger_interval_seconds": 1.0,
+    "fit_nice": 0,
+}
+"""Loopback is faster than a satellite: what waits for seconds or hours elsewhere waits for less here."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of a run."""
+
+    directory: Path
+
+    @property
+    def server(self) -> ServerFiles:
+        """The server's state directory."""
+        return ServerFiles(self.directory / "server")
+
+    @property
+    def logs(self) -> Path:
+        """One log for each process."""
+        return self.directory / "logs"
+
+    @property
+    def pids(self) -> Path:
+        """Name -> process id, JSON."""
+        return self.directory / "processes.json"
+
+    def agent_config(self, index: int) -> Path:
+        """Configuration file of a device."""
+        return self.server.device(device_name(index))
+
+    def agent_state(self, index: int) -> Path:
+        """State directory of a device."""
+        return self.directory / "agents" / device_name(index)
+
+
+def job_settings(options: DemoOptions, tuned: DemoSettings) -> JobSettings:
+    """The job of a demo run."""
+    return JobSettings(
+        name=options.data,
+        job=JOB,
+        fleet=FLEET,
+        seed=options.seed,
+        rounds=options.rounds,
+        cohorts=options.cohorts,
+        rule=options.rule,
+        server_step=tuned.server_step,
+        codec_up=options.codec,
+        codec_down=options.codec_down,
+        fit=FitSettings(tuned.local_epochs, tuned.batch_size, tuned.learning_rate, tuned.schedule),
+        closing=ClosingSettings(deadline_seconds=ROUND_SECONDS, at_deadline="extend"),
+    )
+
+
+def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: int) -> Workspace:
+    """Make the workspace, or take up the one that a killed run of the same options left.
+
+    Raises:
+        ConfigError: the directory holds something else, or the options cannot work.
+    """
+    space = Workspace(directory)
+    remembered = directory / "options.json"
+    if remembered.exists():
+        if json.loads(remembered.read_text()) != options.to_mapping():
+            raise ConfigError(f"{directory} holds a run with other options; choose another --dir or remove it")
+        _move_broker(space, options, port)
+        return space
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"{directory} is not empty and holds no demo run; choose another --dir")
+    settings = job_settings(options, tuned)
+    settings.check()
+    space.logs.mkdir(parents=True)
+    _make_fleet(space, options, port)
+    trainers, _pooled = fleet_of(options.data, options.devices, options.seed)
+    arrays = trainers[0].initial(options.seed)
+    layout = Layout.of(arrays)
+    store = Store.open(space.server.store)
+    try:
+        create_job(store, settings, to_lattice(layout.flatten(arrays)), layout)
+    finally:
+        store.close()
+    partial = remembered.with_suffix(".partial")
+    partial.write_text(json.dumps(options.to_mapping()))
+    os.replace(partial, remembered)
+    return space
+
+
+def _make_fleet(space: Workspace, options: DemoOptions, port: int) -> None:
+    host, port, tls = options.broker_address(port)
+    address = BrokerAddress(host, port, tls, insecure=False)
+    init_fleet(space.server, FLEET, address, accounts=False)
+    if options.ca_file:
+        _append(space.server.config, f'ca_file = "{Path(options.ca_file).resolve()}"\n')
+    for index in range(options.devices):
+        name = device_name(index)
+        spec = DeviceSpec(name, trainer_of(options, index), trainer_options(space, options, index),
+                          str(space.agent_state(index).resolve()))  # fmt: skip
+        enroll(space.server, spec)
+        config = space.server.device(name)
+        timing = "".join(f"{key} = {value}\n" for key, value in AGENT_TIMING.items())
+        authority = f'ca_file = "{Path(options.ca_file).resolve()}"\n' if options.ca_file else ""
+        text = config.read_text().replace("\n[broker]\n", f"{timing}\n[broker]\n{authority}")
+        config.write_text(text)
+        space.agent_state(index).mkdir(parents=True)
+    store = Store.open(space.server.store)
+    try:
+        with store.read() as db:
+            found = devices.count(db)
+    finally:
+        store.close()
+    if found != options.devices:
+        raise ConfigError(f"{space.directory} was prepared in part by a run that was killed; remove it")
+
+
+def trainer_of(options: DemoOptions, index: int) -> str:
+    """Return the factory of a device: an honest trainer, or one that lies."""
+    honest = index not in options.attacker_indexes
+    return "gossamer.demo.federation:trainer" if honest else "gossamer.demo.attacker:trainer"
+
+
+def trainer_options(space: Workspace, options: DemoOptions, index: int) -> dict[str, Any]:
+    """Return what the factory is called with."""
+    given: dict[str, Any] = {
+        "data": options.data,
+        "device": index,
+        "devices": options.devices,
+        "seed": options.seed,
+        "cache": str((space.directory / "cache").resolve()),
+    }
+    if index in options.attacker_indexes:
+        cohort = options.devices // options.cohorts
+        given |= {"attack": options.attack, "attackers": options.attackers, "cohort_size": cohort,
+                  "job_seed": options.seed}  # fmt: skip
+    return given
+
+
+def _move_broker(space: Workspace, options: DemoOptions, port: int) -> None:
+    """The embedded broker of a continued run listens on another port."""
+    _host, port, _tls = options.broker_address(port)
+    for file in (space.server.config, *(space.agent_config(i) for i in range(options.devices))):
+        lines = file.read_text().splitlines()
+        text = "\n".join(f"port = {port}" if line.startswith("port = ") else line for line in lines) + "\n"
+        partial = file.with_suffix(".partial")
+        partial.write_text(text)
+        os.replace(partial, file)
+
+
+def _append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)

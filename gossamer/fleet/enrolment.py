@@ -1,0 +1,165 @@
+"""A new fleet, a new device, a device that is no longer trusted: files, accounts and store, in an order that
+leaves nothing half-done when power fails in between (repeating the command finishes it)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gossamer.aggregator.store import Store, devices
+from gossamer.cli import mosquitto
+from gossamer.fleet.keys import load_key, make_key, public_hex
+from gossamer.fleet.server_files import ServerFiles
+from gossamer.errors import ConfigError
+from gossamer.wire.topics import check_device, check_fleet
+
+AGENT_STATE_DIRECTORY = "/var/lib/gossamer"
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """How devices reach the broker; it may have another name for them than for the server."""
+
+    host: str
+    port: int
+    tls: bool
+    insecure: bool
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """What differs from device to device. ``trainer_options`` are passed to the trainer's factory."""
+
+    name: str
+    trainer: str
+    trainer_options: dict[str, str | int | float | bool]
+    state_dir: str = AGENT_STATE_DIRECTORY
+
+
+def init_fleet(files: ServerFiles, fleet: str, broker: BrokerAddress, *, accounts: bool) -> None:
+    """Make a state directory: key, store, settings and, with ``accounts``, the server's broker account.
+
+    Raises:
+        ConfigError: an unusable name, or the directory belongs to a fleet already.
+    """
+    check_fleet(fleet)
+    if files.config.exists():
+        raise ConfigError(f"{files.directory} holds a fleet already; see {files.config}")
+    files.directory.mkdir(parents=True, exist_ok=True)
+    if not files.key.exists():
+        make_key(files.key)
+    Store.open(files.store).close()
+    password = mosquitto.new_password() if accounts else ""
+    lines = [f'fleet = "{fleet}"', "", "[broker]", f'host = "{broker.host}"', f"port = {broker.port}"]
+    lines += [f"tls = {_toml(broker.tls)}", f"insecure = {_toml(broker.insecure)}"]
+    if accounts:
+        lines += [f'username = "{mosquitto.SERVER_ACCOUNT}"', f'password = "{password}"']
+    mosquitto.write_private(files.config, "\n".join(lines) + "\n")
+    if accounts:
+        mosquitto.set_password(files.passwords, mosquitto.SERVER_ACCOUNT, password)
+        rules = mosquitto.server_rules(files.settings({}).topic_names())
+        mosquitto.set_rules(files.rules, mosquitto.SERVER_ACCOUNT, rules)
+
+
+def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = None) -> Path:
+    """Enrol a device and write the one file it needs; returns that file's path.
+
+    The file holds the device's private key and its broker password: carry it over a channel you trust and
+    delete it here.
+
+    Raises:
+        ConfigError: an unusable id, or the device is enrolled already (revoke it first).
+    """
+    check_device(spec.name)
+    settings = files.settings()
+    topics = settings.topic_names()
+    target = files.device(spec.name)
+    store = Store.open(files.store)
+    try:
+        with store.read() as db:
+            present = devices.get(db, spec.name)
+        if present is not None and present.enrolled:
+            raise ConfigError(
+                f"device {spec.name} is enrolled already (index {present.index}); "
+                f"`gossamer fleet revoke {spec.name}` first if it needs a new key"
+            )
+        key = Ed25519PrivateKey.generate()
+        with store.write() as db:
+            device = devices.enroll(db, spec.name, key.public_key().public_bytes_raw())
+            fleet_key = public_hex(load_key(files.key))
+            if broker is None:
+                broker = BrokerAddress(
+                    settings.broker.host, settings.broker.port, settings.broker.tls, settings.broker.insecure
+                )
+            password = ""
+            if settings.broker.username:
+                password = mosquitto.new_password()
+                mosquitto.set_password(files.passwords, spec.name, password)
+                mosquitto.set_rules(files.rules, spec.name, mosquitto.device_rules(topics, spec.name))
+            # The device's row is committed last: before that, repeating the command starts over.
+            text = agent_config(settings.fleet, spec, device.index, key, fleet_key, broker, password)
+            text += topic_table(settings.topics.shared, settings.topics.device)
+            mosquitto.write_private(target, text)
+    finally:
+        store.close()
+    return target
+
+
+def revoke(files: ServerFiles, name: str) -> None:
+    """Believe nothing more from a device: in the store at once, at the broker after its next reload.
+
+    Raises:
+        ConfigError: no such device.
+    """
+    store = Store.open(files.store)
+    try:
+        with store.write() as db:
+            devices.revoke(db, name)
+    finally:
+        store.close()
+    if files.passwords.exists():
+        mosquitto.set_password(files.passwords, name, None)
+        mosquitto.set_rules(files.rules, name, [])
+
+
+def agent_config(
+    fleet: str,
+    spec: DeviceSpec,
+    index: int,
+    key: Ed25519PrivateKey,
+    fleet_key: str,
+    broker: BrokerAddress,
+    password: str,
+) -> str:
+    """Return the agent's configuration file as TOML text."""
+    options = "".join(f"{name} = {_toml(value)}\n" for name, value in spec.trainer_options.items())
+    account = f'username = "{spec.name}"\npassword = "{password}"\n' if password else ""
+    return (
+        f"# {spec.name} of fleet {fleet}. Contains the device's private key: keep it readable by the agent only.\n"
+        f'fleet = "{fleet}"\n'
+        f'device_id = "{spec.name}"\n'
+        f"device_index = {index}\n"
+        f'device_key = "{key.private_bytes_raw().hex()}"\n'
+        f'fleet_public_key = "{fleet_key}"\n'
+        f"state_dir = {_toml(spec.state_dir)}\n"
+        f"trainer = {_toml(spec.trainer)}\n"
+        f"\n[broker]\nhost = {_toml(broker.host)}\nport = {broker.port}\n"
+        f"tls = {_toml(broker.tls)}\ninsecure = {_toml(broker.insecure)}\n{account}"
+        f"\n[trainer_options]\n{options}"
+    )
+
+
+def topic_table(shared: str, device: str) -> str:
+    """Return the ``[topics]`` table."""
+    return f"\n[topics]\nshared = {_toml(shared)}\ndevice = {_toml(device)}\n"
+
+
+def _toml(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,75 @@
+"""The numbers with a name: kinds of object, status codes, reasons for a rejection, states of a job."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from gossamer.errors import InputError
+
+FIRST_REASON = 16
+"""Status codes from here on say that the object was rejected, and why."""
+
+
+class Kind(IntEnum):
+    """What an object is."""
+
+    UPDATE = 0
+    DELTA = 1
+    SNAPSHOT = 2
+
+
+class Code(IntEnum):
+    """What a STATUS says, apart from rejections."""
+
+    COUNTED = 0
+    """Complete, durable, and will be part of a sealed round."""
+    MISSING = 1
+    """These chunks are missing; an empty list: the object is not known, offer it again."""
+    ALREADY = 2
+    """An update of this device was counted for this round before."""
+    CLOSED = 3
+    """The round is over and the update too old to be counted late: fold it back into the residual."""
+    QUOTA = 4
+    """The device has used up what it may store here: try again later."""
+
+
+class Reason(IntEnum):
+    """Why an object was rejected for good; the status code of the rejection."""
+
+    UNSPECIFIED = 16
+    """Also stands for every reason this version does not know."""
+    BAD_SIGNATURE = 17
+    MALFORMED = 18
+    TOO_LARGE = 19
+    WRONG_LAYOUT = 20
+    NON_FINITE = 21
+    UNKNOWN_DEVICE = 22
+    REVOKED = 23
+    WRONG_JOB = 24
+    FUTURE_ROUND = 25
+    UNKNOWN_CODEC = 26
+    REPLAYED = 27
+    NOT_IN_COHORT = 28
+    WRONG_OBJECT = 29
+    """The bytes do not have the digest that their id promises."""
+
+    @property
+    def label(self) -> str:
+        """The name in messages, tables and metrics: ``bad-signature``."""
+        return self.name.lower().replace("_", "-")
+
+    @classmethod
+    def named(cls, name: str) -> Reason:
+        """Look a reason up by ``bad-signature`` or ``BAD_SIGNATURE``; raises InputError."""
+        try:
+            return cls[name.upper().replace("-", "_")]
+        except KeyError:
+            raise InputError(f"{name!r} is not a reason; known: {', '.join(r.label for r in cls)}") from None
+
+
+class JobState(IntEnum):
+    """The state of a job in the manifest."""
+
+    OPEN = 0
+    FINISHED = 1
+    PAUSED = 2

@@ -1,0 +1,103 @@
+"""The messages about who is there and what is going on: ROUND, BIRTH, DEATH, STATE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gossamer.wire.checked import Checked, check_uint, need
+from gossamer.wire.items import Reader, sequence
+from gossamer.wire.limits import MAX_ROUND_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Round(Checked):
+    """The signed manifest: a COSE_Sign1 whose payload is :class:`Manifest`."""
+
+    TYPE: ClassVar[int] = 6
+    cose: bytes
+
+    def check(self) -> None:
+        """Raise MalformedMessage if the whole message is longer than a manifest may be."""
+        need(len(self.cose) <= MAX_ROUND_BYTES - 4, f"a ROUND has at most {MAX_ROUND_BYTES} bytes")
+
+    def serialize(self) -> bytes:
+        """Return the bytes on the wire."""
+        return sequence(self.TYPE, self.cose)
+
+    @classmethod
+    def read(cls, reader: Reader) -> Round:
+        """Read the fields behind the type."""
+        return cls(reader.bytes_("cose", MAX_ROUND_BYTES - 4))
+
+
+@dataclass(frozen=True, slots=True)
+class Birth(Checked):
+    """A device is there.
+
+    Args:
+        boot: counts its connections, so that a stale DEATH never overrides a newer BIRTH.
+        version: of the model it holds.
+    """
+
+    TYPE: ClassVar[int] = 7
+    boot: int
+    version: int
+
+    def check(self) -> None:
+        """Raise MalformedMessage unless the fields are in range."""
+        check_uint("boot", self.boot)
+        check_uint("version", self.version)
+
+    def serialize(self) -> bytes:
+        """Return the bytes on the wire."""
+        return sequence(self.TYPE, self.boot, self.version)
+
+    @classmethod
+    def read(cls, reader: Reader) -> Birth:
+        """Read the fields behind the type."""
+        return cls(reader.uint("boot"), reader.uint("version"))
+
+
+@dataclass(frozen=True, slots=True)
+class Death(Checked):
+    """The connection of a device with this boot counter is gone; sent by the broker as its will."""
+
+    TYPE: ClassVar[int] = 8
+    boot: int
+
+    def check(self) -> None:
+        """Raise MalformedMessage unless the counter is in range."""
+        check_uint("boot", self.boot)
+
+    def serialize(self) -> bytes:
+        """Return the bytes on the wire."""
+        return sequence(self.TYPE, self.boot)
+
+    @classmethod
+    def read(cls, reader: Reader) -> Death:
+        """Read the fields behind the type."""
+        return cls(reader.uint("boot"))
+
+
+@dataclass(frozen=True, slots=True)
+class State(Checked):
+    """The bridge is there (``up`` 1) or gone (0, its will): devices send no bulk while it is away."""
+
+    TYPE: ClassVar[int] = 9
+    boot: int
+    up: int
+
+    def check(self) -> None:
+        """Raise MalformedMessage unless the fields are in range."""
+        check_uint("boot", self.boot)
+        check_uint("up", self.up, 1)
+
+    def serialize(self) -> bytes:
+        """Return the bytes on the wire."""
+        return sequence(self.TYPE, self.boot, int(self.up))
+
+    @classmethod
+    def read(cls, reader: Reader) -> State:
+        """Read the fields behind the type."""
+        return cls(reader.uint("boot"), reader.uint("up", 1))
