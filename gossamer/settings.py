@@ -8,6 +8,7 @@ converted silently (an int may stand for a float).
 from __future__ import annotations
 
 import difflib
+import importlib
 import sys
 import types
 import typing
@@ -18,10 +19,7 @@ from typing import Any, TypeVar
 
 from gossamer.errors import ConfigError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 ENVIRONMENT_PREFIX = "GOSSAMER_"
 _SIMPLE = (str, int, float, bool, Path, Path | None)
@@ -33,11 +31,12 @@ T = TypeVar("T")
 def read_toml(path: Path, advice: str) -> dict[str, Any]:
     """Parse a TOML file. Raises :class:`ConfigError`; ``advice`` says how one comes by a missing file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        parsed: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration file {path}: {advice}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"configuration file {path} cannot be read as TOML: {error}") from error
+    return parsed
 
 
 def build(
@@ -48,16 +47,18 @@ def build(
     environment: Mapping[str, str],
     *,
     at_least: Mapping[str, float] = types.MappingProxyType({}),
+    at_most: Mapping[str, float] = types.MappingProxyType({}),
     prefix: str = "",
 ) -> T:
     """Make the dataclass ``cls`` from parsed tables.
 
     Args:
         cls: fields of type str, int, float, bool, Path, ``Path | None``, list[Path], dict or another such class.
-        given: what the file says; a field it lacks comes from ``defaults``.
+        given: what the file says.
+        defaults: the values of fields that ``given`` lacks.
         base: relative paths start here.
         environment: GOSSAMER_KEY and GOSSAMER_TABLE_KEY override the file.
-        at_least: dotted key -> smallest value of a number.
+        at_least, at_most: dotted key -> smallest and largest value of a number.
         prefix: of the keys in messages.
 
     Raises:
@@ -74,7 +75,7 @@ def build(
                 raise ConfigError(f"{key}: expected a table [{key}], got {table!r}")
             values[name] = build(
                 typing.cast("type[Any]", hint), table, defaults.get(name, {}), base, environment,
-                at_least=at_least, prefix=f"{key}.",
+                at_least=at_least, at_most=at_most, prefix=f"{key}.",
             )  # fmt: skip
             continue
         variable = ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
@@ -87,6 +88,8 @@ def build(
             raise ConfigError(f"{key} is missing: every configuration must set it")
         if key in at_least and values[name] < at_least[key]:
             raise ConfigError(f"{key} = {values[name]}: expected at least {at_least[key]:g}")
+        if key in at_most and values[name] > at_most[key]:
+            raise ConfigError(f"{key} = {values[name]}: expected at most {at_most[key]:g}")
     return cls(**values)
 
 

@@ -6,15 +6,13 @@ conformance test runs over; a new one is added there and thereby tested.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gossamer.broker import EmbeddedBroker, free_port, running
+from gossamer.broker import free_port
 from gossamer.mqtt import MqttSettings, TlsSettings
 
 HOST = "127.0.0.1"
@@ -36,7 +34,7 @@ MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 @dataclass(slots=True)
 class Listening:
-    """Where a broker listens; ``kill`` and ``start`` play a crash of Mosquitto."""
+    """Where a broker listens; ``kill`` and ``start`` play a crash."""
 
     port: int
     tls: TlsSettings | None = None
@@ -69,51 +67,49 @@ def mosquitto(
         settings = TlsSettings(ca_file=certificate)
     file = directory / "mosquitto.conf"
     file.write_text("\n".join(config) + "\n")
-    child: list[subprocess.Popen[bytes]] = []
-
-    def start() -> None:
-        log = (directory / "mosquitto.log").open("ab")
-        with log:
-            child.append(subprocess.Popen([MOSQUITTO, "-c", str(file)], stdout=log, stderr=log))
-        _await_listener(port, child[-1], directory / "mosquitto.log")
-
-    def kill() -> None:
-        child[-1].send_signal(signal.SIGKILL)
-        child[-1].wait()
-
-    start()
-    try:
+    with _running([MOSQUITTO, "-c", str(file)], port, directory / "mosquitto.log") as (start, kill):
         yield Listening(port, settings, kill, start)
-    finally:
-        child[-1].terminate()
-        child[-1].wait(5)
 
 
 @contextlib.contextmanager
 def embedded(directory: Path, *, tls: bool = False) -> Iterator[Listening]:
-    """Run the embedded broker in an event loop of its own thread."""
+    """Run the embedded broker, in a process of its own: amqtt leaves sockets for the collector to close."""
     directory.mkdir(parents=True, exist_ok=True)
-    files: tuple[Path | None, Path | None] = self_signed(directory) if tls else (None, None)
-    settings = EmbeddedBroker(HOST, free_port(), *files)
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    started = threading.Event()
+    certificate, key = self_signed(directory) if tls else (None, None)
+    port = free_port()
+    broker = f"EmbeddedBroker({HOST!r}, {port}, {_path(certificate)}, {_path(key)})"
+    code = (
+        "import asyncio; from pathlib import Path; from gossamer.broker import *; "
+        f"asyncio.run(run_until_signalled({broker}))"
+    )
+    with _running([sys.executable, "-c", code], port, directory / "embedded.log") as (start, kill):
+        yield Listening(port, TlsSettings(ca_file=certificate) if certificate else None, kill, start)
 
-    async def run() -> None:
-        async with running(settings):
-            started.set()
-            await stop.wait()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()), daemon=True)
-    thread.start()
-    if not started.wait(START_SECONDS):
-        raise RuntimeError("the embedded broker did not start")
+def _path(path: Path | None) -> str:
+    return "None" if path is None else f"Path({str(path)!r})"
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int, log: Path) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Run a broker; yields (start, kill)."""
+    child: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        with log.open("ab") as output:
+            child.append(subprocess.Popen(command, stdout=output, stderr=output))
+        _await_listener(port, child[-1], log)
+
+    def kill() -> None:
+        child[-1].kill()
+        child[-1].wait()
+
+    start()
     try:
-        yield Listening(settings.port, TlsSettings(ca_file=files[0]) if files[0] else None)
+        yield start, kill
     finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
+        child[-1].terminate()
+        child[-1].wait(5)
 
 
 #: Name -> context manager of one argument, a directory that is the broker's own.
@@ -161,4 +157,4 @@ def _await_listener(port: int, child: subprocess.Popen[bytes], log: Path) -> Non
             if probe.connect_ex((HOST, port)) == 0:
                 return
         time.sleep(0.01)
-    raise RuntimeError(f"mosquitto does not listen on {port}: {log.read_text()[-500:]}")
+    raise RuntimeError(f"the broker does not listen on {port}: {log.read_text()[-500:]}")

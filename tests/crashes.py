@@ -42,4 +42,3 @@ class FragileStore(Store):
             yield db
             self.point()  # before the commit
         self.point()  # after it
-

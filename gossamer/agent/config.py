@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
-import sys
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gossamer.errors import ConfigError
 from gossamer.mqtt.settings import MqttSettings, TlsSettings, Will
+from gossamer.settings import build, read_toml
 from gossamer.wire.limits import MAX_CHUNK_BYTES, MAX_WINDOW
 from gossamer.wire.topics import Topics
 
-tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-
-ENVIRONMENT_PREFIX = "GOSSAMER_"
 DEFAULTS_FILE = Path(__file__).with_name("defaults.toml")
 PUBLIC_KEY_BYTES = 32
 
@@ -63,7 +56,8 @@ class AgentSettings:
     fleet: str
     device_id: str
     device_index: int
-    key_file: Path
+    device_key: str = field(repr=False)
+    key_file: Path | None
     fleet_public_key: str
     state_dir: Path
     trainer: str
@@ -136,12 +130,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AgentSettin
 
     Raises :class:`ConfigError` that names the key and what was expected; for an unknown key, the closest one.
     """
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no configuration file {path}: `gossamer fleet enroll` makes one") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"configuration file {path} cannot be read as TOML: {error}") from error
+    given = read_toml(path, "`gossamer fleet enroll` makes one")
     try:
         settings = parse(given, path.resolve().parent, environment)
     except ConfigError as error:
@@ -151,7 +140,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AgentSettin
 
 def parse(given: Mapping[str, Any], base: Path, environment: Mapping[str, str]) -> AgentSettings:
     """Settings from a parsed file whose relative paths start at ``base``. Raises :class:`ConfigError`."""
-    settings: AgentSettings = _build(AgentSettings, given, defaults(), base, environment, "")
+    settings = build(AgentSettings, given, defaults(), base, environment, at_least=_AT_LEAST, at_most=_AT_MOST)
     settings.wire_topics().device_topic("u", settings.device_id)  # checks fleet, device id and templates
     try:
         raw = bytes.fromhex(settings.fleet_public_key)
@@ -159,13 +148,14 @@ def parse(given: Mapping[str, Any], base: Path, environment: Mapping[str, str]) 
         raw = b""
     if len(raw) != PUBLIC_KEY_BYTES:
         raise ConfigError(
-            f"fleet_public_key: expected {2 * PUBLIC_KEY_BYTES} hexadecimal digits, got "
-            f"{settings.fleet_public_key!r}"
+            f"fleet_public_key: expected {2 * PUBLIC_KEY_BYTES} hexadecimal digits, got {settings.fleet_public_key!r}"
         )
     if settings.trainer.count(":") != 1:
         raise ConfigError(f'trainer {settings.trainer!r}: expected "package.module:factory"')
-    if not settings.key_file.is_file():
-        raise ConfigError(f"key_file {settings.key_file}: no such file; `gossamer fleet enroll` makes one")
+    if (settings.key_file is None) == (settings.device_key == ""):
+        raise ConfigError("expected either device_key or key_file; `gossamer fleet enroll` sets the first")
+    if settings.key_file is not None and not settings.key_file.is_file():
+        raise ConfigError(f"key_file {settings.key_file}: no such file; `gossamer fleet enroll` makes a key")
     settings.mqtt().check()
     return settings
 
@@ -173,77 +163,4 @@ def parse(given: Mapping[str, Any], base: Path, environment: Mapping[str, str]) 
 @cache
 def defaults() -> dict[str, Any]:
     """The packaged defaults, as parsed."""
-    parsed: dict[str, Any] = tomllib.loads(DEFAULTS_FILE.read_text(encoding="utf-8"))
-    return parsed
-
-
-def _build(
-    cls: Any, given: Mapping[str, Any], default: Mapping[str, Any], base: Path,
-    environment: Mapping[str, str], prefix: str,
-) -> Any:  # fmt: skip
-    hints = typing.get_type_hints(cls)
-    for key in given:
-        if key not in hints:
-            close = difflib.get_close_matches(key, hints, 1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(sorted(hints))}"
-            raise ConfigError(f"unknown key {prefix}{key}; {hint}")
-    values = {}
-    for each in fields(cls):
-        name, key, hint = each.name, prefix + each.name, hints[each.name]
-        if is_dataclass(hint):
-            table = given.get(name, {})
-            if not isinstance(table, Mapping):
-                raise ConfigError(f"{key}: expected a table [{key}], got {table!r}")
-            values[name] = _build(hint, table, default[name], base, environment, f"{key}.")
-            continue
-        variable = ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
-        if variable in environment and hint in (str, int, float, bool, Path, Path | None):
-            values[name] = _convert(
-                f"{key} (from {variable})", _typed(environment[variable], hint), hint, base
-            )
-        elif name in given or name in default:
-            values[name] = _convert(key, given.get(name, default.get(name, MISSING)), hint, base)
-        else:
-            raise ConfigError(f"{key} is missing: every configuration must set it")
-        least = _AT_LEAST.get(key)
-        if least is not None and values[name] < least:
-            raise ConfigError(f"{key} = {values[name]}: expected at least {least:g}")
-        most = _AT_MOST.get(key)
-        if most is not None and values[name] > most:
-            raise ConfigError(f"{key} = {values[name]}: expected at most {most:g}")
-    return cls(**values)
-
-
-def _typed(text: str, hint: Any) -> Any:
-    """An environment variable as the type of its key; what does not fit stays text and is refused later."""
-    if hint is bool:
-        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
-    if hint in (int, float):
-        try:
-            return hint(text)
-        except ValueError:
-            return text
-    return text
-
-
-def _convert(key: str, value: Any, hint: Any, base: Path) -> Any:
-    """``value`` as ``hint``; an int may stand for a float, nothing else is guessed."""
-    if hint is Path or hint == (Path | None):
-        if isinstance(value, str):
-            if value == "" and hint is not Path:
-                return None
-            return base / Path(value).expanduser()
-    elif isinstance(hint, types.GenericAlias) and hint.__origin__ is list:
-        if isinstance(value, list) and all(isinstance(each, str) for each in value):
-            return [base / Path(each).expanduser() for each in value]
-    elif isinstance(hint, types.GenericAlias):
-        if isinstance(value, dict):
-            return dict(value)
-    elif hint is float and type(value) is int:
-        return float(value)
-    elif type(value) is hint:
-        return value
-    name = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}.get(
-        hint, "a path in quotes" if hint in (Path, Path | None) else "a list of paths or a table"
-    )
-    raise ConfigError(f"{key}: expected {name}, got {value!r}")
+    return read_toml(DEFAULTS_FILE, "the package is damaged; install it again")

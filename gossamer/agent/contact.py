@@ -180,9 +180,7 @@ class Contact:
         if self._over:
             return
         self._session.disconnected(time.monotonic())
-        most = min(
-            self._settings.backoff_limit_seconds, self._settings.backoff_first_seconds * 2.0**self._attempt
-        )
+        most = min(self._settings.backoff_limit_seconds, self._settings.backoff_first_seconds * 2.0**self._attempt)
         self._attempt = min(self._attempt + 1, 30)
         pause = self._rng.uniform(0, most)
         self._connect_at = time.monotonic() + pause
@@ -216,9 +214,7 @@ class Contact:
     def _filters(self, kinds: tuple[str, ...]) -> list[str]:
         device = self._settings.device_id
         return [
-            self._topics.shared_topic(kind)
-            if kind in _SHARED_KINDS
-            else self._topics.device_topic(kind, device)
+            self._topics.shared_topic(kind) if kind in _SHARED_KINDS else self._topics.device_topic(kind, device)
             for kind in kinds
         ]
 
@@ -235,9 +231,7 @@ class Contact:
         if action.data is not None:
             self._ledger.count("body_bytes_down", len(action.data))
         self._order = action.manifest
-        self._log(
-            logging.INFO, f"round {action.manifest.round}: training from version {action.manifest.version}"
-        )
+        self._log(logging.INFO, f"round {action.manifest.round}: training from version {action.manifest.version}")
         try:
             self._child = TrainerProcess(child_settings(self._settings), "fit", fields, time.monotonic())
         except TrainerFailed as error:

@@ -69,9 +69,10 @@ class Fetch:
             return [do.Count("refused.wrong-offer")]
         begin = do.BeginPartial(message.object_id, message.serialize())
         if self._receiver is not None:
-            cut = self._receiver.offer.chunk_bytes
+            if message.chunk_bytes == self._receiver.offer.chunk_bytes and not message.body:
+                return []  # its chunks follow; asking at every offer would bring another offer
             outputs = self._outputs(self._receiver.offered(message, now))
-            return outputs if message.body or message.chunk_bytes == cut else [begin, *outputs]
+            return outputs if message.body else [begin, *outputs]
         self._receiver = Receiver(message, patience=self._timeout)
         outputs = self._outputs(self._receiver.start(now))
         return outputs if message.body else [begin, *outputs]

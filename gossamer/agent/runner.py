@@ -194,9 +194,7 @@ class TrainerProcess:
     @property
     def complaint(self) -> str:
         """The last lines of the child's stderr, as one line."""
-        lines = [
-            line.strip() for line in self._complaints.decode(errors="replace").splitlines() if line.strip()
-        ]
+        lines = [line.strip() for line in self._complaints.decode(errors="replace").splitlines() if line.strip()]
         return " | ".join(lines[-_STDERR_LINES:])
 
 

@@ -48,7 +48,7 @@ class Agent:
     def __init__(self, settings: AgentSettings, log: Log) -> None:
         self.settings = settings
         self._log = log
-        self._key = load_key(settings.key_file)
+        self._key = device_key(settings)
         self._fleet_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.fleet_public_key))
         self._systemd = Systemd()
         self._ledger = LedgerWriter()
@@ -122,12 +122,18 @@ class Agent:
                 self._systemd.alive()
 
 
-def load_key(path: Path) -> Ed25519PrivateKey:
+def device_key(settings: AgentSettings) -> Ed25519PrivateKey:
     """The device's private key. Raises :class:`ConfigError`."""
+    path = settings.key_file
     try:
+        if path is None:
+            return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(settings.device_key))
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"key_file {path}: expected an unencrypted Ed25519 key in PEM: {error}") from error
+        where = "device_key: expected 64 hexadecimal digits"
+        if path is not None:
+            where = f"key_file {path}: expected an unencrypted Ed25519 key in PEM"
+        raise ConfigError(f"{where}: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"key_file {path}: expected an Ed25519 key, got {type(key).__name__}")
     return key

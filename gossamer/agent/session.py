@@ -303,9 +303,7 @@ class Session:
     @property
     def _terms(self) -> Terms:
         own = self.settings
-        return Terms(
-            own.chunk_bytes, own.window_chunks, own.status_timeout_seconds, own.manifest_poll_seconds
-        )
+        return Terms(own.chunk_bytes, own.window_chunks, own.status_timeout_seconds, own.manifest_poll_seconds)
 
     def _on_answer(self, message: msg.Status | msg.Receipt, now: float) -> list[Action]:
         if self._upload is None:

@@ -18,6 +18,7 @@ WAL_LIMIT_BYTES = 4 << 20
 #: SQLite's page cache: the idle agent is small.
 CACHE_KIB = 512
 _BUSY_SECONDS = 5.0
+_SIGNS_OF_DAMAGE = ("malformed", "not a database", "file format", "no such table", "no such column")
 _DAMAGED_ADVICE = (
     "move it away and start the agent again: it fetches the model anew, and only what had not been sent yet "
     "is lost. Check the storage"
@@ -91,7 +92,7 @@ def translated(error: Exception, path: Path) -> StoreError | StoreBusy:
         return DiskFull(f"no space left for {path}: free some; what is on disk is intact")
     if "locked" in text:
         return StoreBusy(f"{path} is locked by another process: {text}")
-    if "malformed" in text or "not a database" in text:
+    if type(error) is sqlite3.DatabaseError or any(sign in text for sign in _SIGNS_OF_DAMAGE):
         return StoreError(f"{path} is damaged ({text}): {_DAMAGED_ADVICE}")
     return StoreError(f"{path} cannot be used: {text}. Check that the directory exists and is writable")
 

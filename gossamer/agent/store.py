@@ -196,8 +196,7 @@ class AgentStore:
         if rows:
             with self._db.transaction() as db:
                 db.executemany(
-                    "INSERT INTO ledger VALUES (?, ?, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes",
+                    "INSERT INTO ledger VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes",
                     rows,
                 )
 

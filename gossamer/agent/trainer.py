@@ -128,5 +128,5 @@ class NumpyTrainer:
     def evaluate(self, weights: Weights) -> dict[str, float]:
         """See :class:`Trainer`."""
         x, y = self.held_out
-        hits = np.count_nonzero(self.model.predict(weights, x) == y)
+        hits = int(np.count_nonzero(self.model.predict(weights, x) == y))
         return {"accuracy": hits / len(y), "examples": float(len(y))}

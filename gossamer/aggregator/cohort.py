@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gossamer.aggregator.jobs import ClosingSettings, JobSettings
 from gossamer.aggregator.store.jobs import JobRow, JobState
@@ -18,6 +19,12 @@ def fleet_size(settings: JobSettings, round_: int, enrolled: int, previous: int 
     if previous is not None and round_ % settings.cohorts != 0:
         return previous
     return enrolled if enrolled >= settings.cohorts else None
+
+
+@lru_cache(maxsize=16)
+def cohort(settings: JobSettings, devices: int, round_: int) -> frozenset[int]:
+    """Return the device indexes of a round. Remembered: a cohort of thousands takes a tenth of a second."""
+    return frozenset(settings.schedule(devices).cohort(round_))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import Connection
 
 from gossamer.aggregator.bodies import Bodies
-from gossamer.aggregator.cohort import Arrived, Watch, closes, fleet_size
+from gossamer.aggregator.cohort import Arrived, Watch, closes, cohort, fleet_size
 from gossamer.aggregator.jobs import JobSettings
 from gossamer.aggregator.manifests import Model, Offered, build_manifest, choose_ways, signed_round
 from gossamer.aggregator.reports import round_report
@@ -145,11 +145,10 @@ class Engine:
         model = Model(result.state.version, result.digest, result.state.shared)
         with self._store.read() as db:
             following = _following(db, settings, latest, model, [result.step])
-            cohort = settings.schedule(latest.devices).cohort(latest.round)
         if following is None:
             raise StoreError("devices have vanished from the store; restore it from a backup")
         message = self._sign(settings, model, following, now)
-        report = round_report(latest, cohort, counted, result)
+        report = round_report(latest, len(cohort(settings, latest.devices, latest.round)), counted, result)
         with self._store.write() as db:
             held = jobs.lock(db, job.job, exclusive=True)
             if held is None or held.version != job.version:
@@ -180,9 +179,9 @@ class Engine:
 
 
 def _arrived(db: Connection, settings: JobSettings, latest: RoundRow) -> Arrived:
-    cohort = settings.schedule(latest.devices).cohort(latest.round)
+    expected = cohort(settings, latest.devices, latest.round) - devices.revoked(db)
     on_time, every = inbox.arrived(db, latest.job, latest.round)
-    return Arrived(on_time, every - on_time, len(set(cohort) - devices.revoked(db)))
+    return Arrived(on_time, every - on_time, len(expected))
 
 
 def _state(db: Connection, job: JobRow, settings: JobSettings) -> EngineState:
@@ -214,7 +213,7 @@ def _following(
         return None
     participation = settings.schedule(size)
     finished = number >= settings.rounds
-    held: Counter[int] = devices.held(db, settings.job, None if finished else participation.cohort(number))
+    held: Counter[int] = devices.held(db, settings.job, None if finished else cohort(settings, size, number))
     known = model.version - len(steps)
     oldest = max(min(held, default=known), known - models.STEPS_KEPT + 1, 0)
     earlier = models.steps(db, settings.job, after=min(oldest, known), upto=known) or []
@@ -224,9 +223,7 @@ def _following(
 def _open(db: Connection, job: int, following: Next, model: Model, message: bytes, now: float) -> None:
     """Enter the next round and the objects that its manifest names."""
     fleet = following.participation.devices
-    rounds.open_round(
-        db, job, following.round, version=model.version, devices=fleet, manifest=message, now=now
-    )
+    rounds.open_round(db, job, following.round, version=model.version, devices=fleet, manifest=message, now=now)
     for each in following.offered:
         found = objects.StoredObject(each.way.object_id, int(each.kind), each.data)
         objects.put(db, job, found, round_=following.round)
@@ -236,9 +233,7 @@ def _open(db: Connection, job: int, following: Next, model: Model, message: byte
 def _write_seal(db: Connection, latest: RoundRow, result: SealResult, report: str, now: float) -> None:
     """Enter the new version, the engine's state and the receipts of the round."""
     after = result.state
-    models.add(
-        db, latest.job, after.version, digest=result.digest, lattice=after.shared, step=result.step, now=now
-    )
+    models.add(db, latest.job, after.version, digest=result.digest, lattice=after.shared, step=result.step, now=now)
     stored = states.StoredState(latest.round + 1, models.to_blob(after.target), after.memories())
     states.put(db, latest.job, stored)
     inbox.seal(db, latest.job, latest.round, after.version)

@@ -14,9 +14,7 @@ from gossamer.wire.header import MICRO
 MAX_DEVICES = 200
 
 
-def round_report(
-    latest: RoundRow, cohort: Sequence[int], counted: Sequence[CountedUpdate], result: SealResult
-) -> dict[str, Any]:
+def round_report(latest: RoundRow, cohort: int, counted: Sequence[CountedUpdate], result: SealResult) -> dict[str, Any]:
     """Return the report of a round: counts, bytes, mean loss, and the rule's verdicts.
 
     ``loss`` is the mean of what devices claim, weighted by the examples they claim: for looking at, not for
@@ -30,7 +28,7 @@ def round_report(
     return {
         "round": latest.round,
         "version": result.state.version,
-        "cohort": len(cohort),
+        "cohort": cohort,
         "on_time": len(on_time),
         "late": len(counted) - len(on_time),
         "body_bytes": sum(update.size for update in counted),

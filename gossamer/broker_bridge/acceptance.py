@@ -85,12 +85,20 @@ def place(db: Connection, job: JobView, device: Device, header: UpdateHeader) ->
         return None
     meant = rounds.get(db, job.row.job, header.round)
     if meant is None or header.base_version != meant.version:
-        raise Refused(
-            Reason.MALFORMED.label, f"round {header.round} does not start from {header.base_version}"
-        )
-    if not _participation(job.row.settings, meant.devices).is_member(header.round, device.index):
+        raise Refused(Reason.MALFORMED.label, f"round {header.round} does not start from {header.base_version}")
+    if not _is_member(db, job, device, header.round):
         raise Refused(Reason.NOT_IN_COHORT.label, f"round {header.round} is not a round of this device")
     return counted_in
+
+
+def called_since(db: Connection, device: Device, job: int, round_: int) -> bool:
+    """Return whether the device takes part in a round after ``round_`` that still takes updates."""
+    now = view(db)
+    if now is None or now.row.job != job:
+        return now is not None and now.row.job > job
+    last = now.latest.round
+    later = range(max(round_ + 1, last - now.settings.closing.max_lag), last + 1)
+    return any(_is_member(db, now, device, number) for number in later if number < now.settings.rounds)
 
 
 def check_size(job: JobView, size: int) -> None:
@@ -121,9 +129,7 @@ def verify(job: JobView, device: Device, fleet: str, header: bytes, body: bytes)
 def _check_body(job: JobView, body: bytes) -> None:
     expected = _tag(job.settings.codec_up)
     if body[:1] != expected:
-        what = (
-            f"a body of {job.settings.codec_up} begins with {expected.hex()}, this one with {body[:1].hex()}"
-        )
+        what = f"a body of {job.settings.codec_up} begins with {expected.hex()}, this one with {body[:1].hex()}"
         raise Refused(Reason.UNKNOWN_CODEC.label, what)
     try:
         open_body(body, job.d)  # checks all of it: what opens decodes to d finite numbers
@@ -131,6 +137,11 @@ def _check_body(job: JobView, body: bytes) -> None:
         # Its signature is good, so nothing happened on the way: it was made so.
         reason = Reason.NON_FINITE if "finite" in str(error) else Reason.WRONG_LAYOUT
         raise Refused(reason.label, f"update body: {error}") from error
+
+
+def _is_member(db: Connection, job: JobView, device: Device, round_: int) -> bool:
+    meant = rounds.get(db, job.row.job, round_)
+    return meant is not None and _participation(job.row.settings, meant.devices).is_member(round_, device.index)
 
 
 @lru_cache(maxsize=16)

@@ -7,6 +7,7 @@ It does *not* handle: the connection and its retries, the order in which actions
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from gossamer.broker_bridge.downloads import Downloads
 from gossamer.broker_bridge.intake import Intake
 from gossamer.broker_bridge.limits import Allowances
 from gossamer.broker_bridge.settings import BridgeSettings
-from gossamer.errors import IncompleteMessage, MalformedMessage, Refused
+from gossamer.errors import IncompleteMessage, MalformedMessage, Refused, StoreBusy, StoreError
 from gossamer.wire.codes import Code, Reason
 from gossamer.wire.messages import (
     MANIFEST_ID,
@@ -64,6 +65,7 @@ class Bridge:
         self._intake = Intake(settings)
         self._downloads = Downloads(settings, self._fetch)
         self._allowances = Allowances(settings.messages_per_second, settings.message_burst)
+        self._served = Allowances(settings.messages_per_second, settings.message_burst)
         self._strangers = Allowances(STRANGERS_PER_SECOND, STRANGERS_PER_SECOND)
         self._quota_notices = Allowances(1.0 / QUOTA_SECONDS, 1.0)
         self._manifest: bytes | None = None
@@ -81,7 +83,10 @@ class Bridge:
     def connected(self, monotonic: float) -> list[Publish]:
         """There is a connection (again): say so, publish the manifest anew, push downloads on."""
         self._manifest = None
-        return [self.presence(up=True), *self.refresh(), *self._downloads.connected(monotonic)]
+        manifest: list[Publish] = []
+        with contextlib.suppress(StoreBusy):  # the next look at the store finds it
+            manifest = self.refresh()
+        return [self.presence(up=True), *manifest, *self._downloads.connected(monotonic)]
 
     def disconnected(self, monotonic: float) -> None:
         """The connection is gone; what was in flight may be lost."""
@@ -133,10 +138,11 @@ class Bridge:
                 work.write_rejections()
         except BaseException:
             self._intake.forget()
+            self._intake.counted = self.counted
             raise
         for device, get in work.gets:
             self._downloads.get(device, get.object_id, get.missing, monotonic)
-        self.counted += work.counted
+        self.counted = self._intake.counted
         return [*(Ack(incoming.token) for incoming in batch), *work.replies]
 
     def _one(self, work: _Batch, incoming: Incoming) -> None:
@@ -171,6 +177,8 @@ class Bridge:
                 self._intake.drop(work.db, device.id, name)
                 self._answer(work, device.id, Status(name, Reason.named(refused.reason)))
             return
+        except (StoreBusy, StoreError, OSError):
+            raise
         except sa.exc.DBAPIError as error:
             if not isinstance(error, sa.exc.DataError):
                 raise  # the store's trouble, not this message's
@@ -201,7 +209,6 @@ class Bridge:
     def _replied(self, work: _Batch, device: Device, replies: Sequence[Message]) -> None:
         for reply in replies:
             self._answer(work, device.id, reply)
-            work.counted += isinstance(reply, Status) and reply.code == Code.COUNTED
 
     def _get(self, work: _Batch, device: Device, get: Get) -> None:
         """An object goes to the downloads; for anything else the manifest says what there is."""
@@ -213,7 +220,7 @@ class Bridge:
             return
         # A request of a few bytes moves an object: it costs what the object does.
         chunks = len(get.missing) or -(-size // self.settings.chunk_bytes)
-        if self._allowances.take(device.id, work.monotonic, float(chunks)):
+        if self._served.take(device.id, work.monotonic, float(chunks)):
             work.gets.append((device.id, get))
         else:
             self._over_quota(work, device, get)
@@ -247,7 +254,6 @@ class _Batch:
         self.monotonic = monotonic
         self.replies: list[Publish] = []
         self.gets: list[tuple[str, Get]] = []
-        self.counted = 0
         self._devices: dict[str, Device | None] = {}
         self._rejected: Counter[tuple[str, str, bool]] = Counter()
         self._details: dict[tuple[str, str, bool], tuple[str, str]] = {}

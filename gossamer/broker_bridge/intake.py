@@ -17,11 +17,13 @@ from gossamer.broker_bridge import acceptance
 from gossamer.broker_bridge.settings import BridgeSettings
 from gossamer.errors import Refused
 from gossamer.wire.codes import Code, Kind, Reason
+from gossamer.wire.ids import object_id
 from gossamer.wire.messages import Chunk, Message, Offer, Query, Receipt, Status
 from gossamer.wire.transfer import Discard, Done, Keep, Need, Receiver, ReceiverOutput, Reject
 
 #: Bytes of objects under way that are kept in memory; others are read back from disk when they go on.
 CACHE_BYTES = 64 * 1024 * 1024
+WRONG_OBJECT = "the bytes do not have the digest that their id promises"
 
 
 class Intake:
@@ -31,6 +33,7 @@ class Intake:
         self._settings = settings
         self._cache_bytes = cache_bytes
         self._receivers: OrderedDict[str, Receiver] = OrderedDict()
+        self.counted = 0
 
     def forget(self, device: str | None = None) -> None:
         """Drop what is in memory (of one device): the store did not get what the machines think it has."""
@@ -47,45 +50,42 @@ class Intake:
         """
         if offer.kind is not Kind.UPDATE:
             raise Refused(Reason.MALFORMED.label, f"a device offers updates, not kind {offer.kind}")
-        known = _receipt(db, device, offer.object_id)
+        header = acceptance.peek(offer.header)
+        known = inbox.receipt(db, header.job, header.round, device.id)
         if known is not None:
-            return [known]
+            return [_said(known, offer.object_id, header.round)]
         job = acceptance.view(db)
         if job is None:
             raise Refused(Reason.WRONG_JOB.label, "this fleet has no job")
         acceptance.check_size(job, offer.size)
-        header = acceptance.peek(offer.header)
         if acceptance.place(db, job, device, header) is None:
             return self._end(db, device, offer.object_id, Code.CLOSED)
-        if inbox.receipt(db, header.job, header.round, device.id) is not None:
-            raise Refused(Reason.REPLAYED.label, f"another update for round {header.round} is counted")
         if offer.body:
-            inside = Receiver(offer)
-            return self._act(db, device, inside, inside.start(now), now)
+            if object_id(offer.body) != offer.object_id:
+                raise Refused(Reason.WRONG_OBJECT.label, WRONG_OBJECT)
+            return self._complete(db, device, offer, offer.body, now)
         return self._begin(db, device, offer, now)
 
     def chunk(self, db: Connection, device: Device, chunk: Chunk, now: float) -> list[Message]:
         """A piece of an upload. Raises Refused as :meth:`offer`."""
         receiver = self._receiver(db, device.id)
         if receiver is None or receiver.offer.object_id != chunk.object_id:
-            return [_receipt(db, device, chunk.object_id) or Status(chunk.object_id, Code.MISSING)]
+            return [_known(db, device, chunk.object_id)]
         return self._act(db, device, receiver, receiver.chunk(chunk, now), now)
 
     def query(self, db: Connection, device: Device, query: Query, now: float) -> list[Message]:
         """How does it stand? Not known at all: MISSING with nothing listed, which asks for the offer."""
-        known = _receipt(db, device, query.object_id)
-        if known is not None:
-            return [known]
         receiver = self._receiver(db, device.id)
         if receiver is None or receiver.offer.object_id != query.object_id:
-            return [Status(query.object_id, Code.MISSING)]
+            return [_known(db, device, query.object_id)]
         if len(receiver.missing) == receiver.offer.chunks:
             return [Status(query.object_id, Code.MISSING)]  # nothing is here yet: 2 bytes say it
         return self._act(db, device, receiver, receiver.query(now), now)
 
     def _begin(self, db: Connection, device: Device, offer: Offer, now: float) -> list[Message]:
         receiver = self._receiver(db, device.id)
-        if receiver is not None and receiver.offer.object_id == offer.object_id:
+        same = receiver is not None and receiver.offer.object_id == offer.object_id
+        if receiver is not None and same and receiver.offer.header == offer.header:
             return self._act(db, device, receiver, receiver.offered(offer, now), now)
         if uploads.total_bytes(db, besides=device.id) + offer.size > self._settings.partial_bytes:
             return [Status(offer.object_id, Code.QUOTA)]
@@ -108,12 +108,10 @@ class Intake:
             elif isinstance(output, Done):
                 return self._complete(db, device, receiver.offer, output.body, now)
             elif isinstance(output, Reject):
-                raise Refused(output.reason.label, "the bytes do not have the digest that their id promises")
+                raise Refused(output.reason.label, WRONG_OBJECT)
         return replies
 
-    def _complete(
-        self, db: Connection, device: Device, offer: Offer, body: bytes, now: float
-    ) -> list[Message]:
+    def _complete(self, db: Connection, device: Device, offer: Offer, body: bytes, now: float) -> list[Message]:
         """All of it is here: count it, or say why not."""
         job = acceptance.view(db)
         if job is None:
@@ -122,8 +120,10 @@ class Intake:
         counted_in = acceptance.place(db, job, device, header)
         if counted_in is None:
             return self._end(db, device, offer.object_id, Code.CLOSED)
-        if inbox.receipt(db, header.job, header.round, device.id) is not None:
-            raise Refused(Reason.REPLAYED.label, f"another update for round {header.round} is counted")
+        known = inbox.receipt(db, header.job, header.round, device.id)
+        if known is not None:
+            self.drop(db, device.id, offer.object_id)
+            return [_said(known, offer.object_id, header.round)]
         update = inbox.NewUpdate(
             job=header.job,
             round=header.round,
@@ -137,6 +137,7 @@ class Intake:
             loss_micro=header.loss_micro,
         )
         inbox.add(db, update, now=now)
+        self.counted += 1
         devices.holds(db, device.id, job=header.job, version=header.base_version, now=now)
         return self._end(db, device, offer.object_id, Code.COUNTED)
 
@@ -181,11 +182,26 @@ def _stored(device: str, offer: Offer) -> uploads.Upload:
     return uploads.Upload(device, offer.object_id, kind, offer.size, offer.chunk_bytes, offer.header)
 
 
-def _receipt(db: Connection, device: Device, name: bytes) -> Message | None:
-    """Return what is to be said of an object that was counted, or None."""
-    known = inbox.receipt_of_object(db, device.id, name)
-    if known is None:
-        return None
+def _said(known: inbox.Receipt, name: bytes, round_: int) -> Message:
+    """Return what is to be said of an update for a round that has one already.
+
+    Raises:
+        Refused: ``replayed``: it is another one.
+    """
+    if known.object_id != name:
+        raise Refused(Reason.REPLAYED.label, f"another update for round {round_} is counted")
     if known.sealed_in is None:
         return Status(name, Code.COUNTED)
     return Receipt(name, known.sealed_in)
+
+
+def _known(db: Connection, device: Device, name: bytes) -> Message:
+    """Return what is to be said of an object of which nothing but the name is known here.
+
+    A name is the digest of a body, and a model that has settled makes the same body twice. So if the device
+    was called again since, it must offer: the offer's header says which round is meant.
+    """
+    known = inbox.receipt_of_object(db, device.id, name)
+    if known is None or acceptance.called_since(db, device, known.job, known.round):
+        return Status(name, Code.MISSING)
+    return _said(known, name, known.round)

@@ -19,14 +19,15 @@ class Allowances:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str, now: float, cost: float = 1.0) -> bool:
-        """Take ``cost`` from the allowance of ``name``; False if it has too little left.
+        """Take ``cost`` from the allowance of ``name``; False, and nothing taken, if less than 1 is left.
 
-        A cost above the whole burst is granted to a full allowance: it could never be otherwise.
+        A single cost may be larger than what is left, or than the whole burst: it is granted and leaves a
+        debt, which has to be waited off before the next. So anything is possible, once, and not often.
         """
         left, at = self._left.pop(name, (self._burst, now))
         left = min(self._burst, left + max(0.0, now - at) * self._per_second)
-        granted = left >= min(cost, self._burst)
-        self._left[name] = (max(0.0, left - cost) if granted else left, now)
+        granted = left >= 1.0
+        self._left[name] = (left - cost if granted else left, now)
         if len(self._left) > self._remembered:
             self._left.popitem(last=False)
         return granted

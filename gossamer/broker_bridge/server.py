@@ -47,9 +47,7 @@ def run_server(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await serve(
-            store, stop, key=key, mqtt=mqtt, bridge=bridge, poll_seconds=poll_seconds, progressed=progressed
-        )
+        await serve(store, stop, key=key, mqtt=mqtt, bridge=bridge, poll_seconds=poll_seconds, progressed=progressed)
 
     asyncio.run(main())
 
@@ -103,9 +101,7 @@ class EngineThread:
     The thread is a daemon: a seal in the middle of its arithmetic may be cut off, it loses nothing.
     """
 
-    def __init__(
-        self, store: Store, key: Ed25519PrivateKey, poll_seconds: float, progressed: Progressed
-    ) -> None:
+    def __init__(self, store: Store, key: Ed25519PrivateKey, poll_seconds: float, progressed: Progressed) -> None:
         self._store = store
         self._key = key
         self._poll_seconds = poll_seconds

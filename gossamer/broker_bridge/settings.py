@@ -66,9 +66,7 @@ def buckets_of(text: str) -> list[str]:
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is None:
-            raise ConfigError(
-                f"bridge.buckets = {text!r}: expected ranges of two hexadecimal digits, as 00-7f,c0"
-            )
+            raise ConfigError(f"bridge.buckets = {text!r}: expected ranges of two hexadecimal digits, as 00-7f,c0")
         first, last = int(match[1], 16), int(match[2] or match[1], 16)
         if last < first:
             raise ConfigError(f"bridge.buckets = {text!r}: {part.strip()} ends before it begins")

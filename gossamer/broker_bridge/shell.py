@@ -92,9 +92,7 @@ class BridgeShell:
 
     def connected(self, session_present: bool) -> None:
         """The broker accepted."""
-        log.info(
-            "connected to %s, session %s", self._link.settings.where, "kept" if session_present else "new"
-        )
+        log.info("connected to %s, session %s", self._link.settings.where, "kept" if session_present else "new")
         self._lost = ""
 
     def message(self, topic: str, payload: bytes, token: int) -> None:
@@ -200,12 +198,10 @@ class BridgeShell:
                 await asyncio.wait_for(stop.wait(), wait)
         if not self._link.is_connected:
             return
-        try:
+        with contextlib.suppress(BrokerUnreachable):  # lost again at once: the caller sees it
             self._link.subscribe(*self._bridge.settings.subscriptions())
-            self._act(self._bridge.connected(time.monotonic()))
-        except StoreBusy as error:
-            log.warning("%s", error)
-            self._changed = True
+        self._act(self._bridge.connected(time.monotonic()))
+        self._changed = True
         self._watch()
 
     def _goodbye(self) -> None:

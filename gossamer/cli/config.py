@@ -61,8 +61,8 @@ def _in_force(side: Side, file: Path) -> dict[str, Any]:
         from gossamer.agent.config import load
 
         return dataclasses.asdict(load(file))
-    from gossamer.fleet.server_files import ServerFiles
     from gossamer.errors import ConfigError
+    from gossamer.fleet.server_files import ServerFiles
 
     files = ServerFiles(file.parent)
     if files.config.name != file.name:

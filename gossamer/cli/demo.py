@@ -5,15 +5,18 @@ from __future__ import annotations
 import signal
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gossamer.errors import ConfigError
 
+if TYPE_CHECKING:
+    from gossamer.demo.display import Display
+
 
 def demo(
-    data: Annotated[str, typer.Option(help="watch: smartwatch recordings of ten people; digits: 8x8 images.")] = "watch",
+    data: Annotated[str, typer.Option(help="watch: smartwatch recordings, ten people; digits: 8x8 images.")] = "watch",
     devices: Annotated[int | None, typer.Option(help="Devices, each a process of its own.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     cohorts: Annotated[int | None, typer.Option(help="Rounds in a cycle; each device takes part in one.")] = None,
@@ -58,7 +61,7 @@ def demo(
         devices=count,
         cohorts=min(tuned.cohorts, count) if cohorts is None else cohorts,
         rounds=rounds or tuned.rounds,
-        codec=codec or tuned.codec_up,
+        codec=codec or tuned.codec,
         codec_down=codec_down or tuned.codec_down,
         rule=rule,
         attackers=attackers,
@@ -94,9 +97,11 @@ def demo(
     console.print(farewell(figures, plot, json_file))
 
 
-def opening(display, devices: int, data: str, codec: str, codec_down: str) -> None:  # type: ignore[no-untyped-def]
+def opening(display: Display, devices: int, data: str, codec: str, codec_down: str) -> None:
     """Say what is about to happen."""
     what = "smartwatch recordings of ten people doing seven exercises" if data == "watch" else "handwritten digits"
-    display.say(f"{devices} devices, each a process with its own data ({what}), train one model together.")
-    display.say("Everything between them and the server is real MQTT through a real broker on this machine;")
-    display.say(f"updates travel up as {codec}, the model comes down as {codec_down}. The data never leaves a device.\n")
+    display.say(
+        f"{devices} devices, each a process with its own data ({what}), train one model together.\n"
+        "Everything between them and the server is real MQTT through a real broker on this machine;\n"
+        f"updates travel up as {codec}, the model comes down as {codec_down}. The data never leaves a device.\n"
+    )

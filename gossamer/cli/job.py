@@ -30,9 +30,9 @@ def create(
     """
     from gossamer.aggregator.jobs import JobSettings, create_job
     from gossamer.aggregator.store import Store
-    from gossamer.fleet.server_files import ServerFiles
     from gossamer.compression.lattice import digest, to_lattice
     from gossamer.compression.layout import Layout
+    from gossamer.fleet.server_files import ServerFiles
     from gossamer.settings import read_toml
 
     files = ServerFiles(state)
@@ -45,8 +45,6 @@ def create(
     arrays = made.initial(settings.seed)
     layout = Layout.of(arrays)
     model = to_lattice(layout.flatten(arrays))
-    for warning in settings.warnings():
-        note(f"note: {warning}")
     if not dry_run:
         store = Store.open(files.store)
         try:
@@ -89,7 +87,7 @@ def list_jobs(state: StateDirectory = DEFAULT_STATE, as_json: Json = False) -> N
                         "round": latest.round if latest else None,
                         "rounds": settings["rounds"],
                         "model_version": job.version,
-                        "updates_in": inbox.count_for(db, job.job, latest.round) if latest else 0,
+                        "updates_in": inbox.arrived(db, job.job, latest.round)[1] if latest else 0,
                         "since": when(latest.opened_at) if latest else None,
                     }
                 )
@@ -109,14 +107,12 @@ def export(
 
     Example: gossamer job export gait model.npz
     """
-    import os
-
     import numpy as np
 
     from gossamer.aggregator.jobs import layout_from_json
     from gossamer.aggregator.store import Store, jobs, models
-    from gossamer.fleet.server_files import ServerFiles
     from gossamer.compression.lattice import digest, from_lattice
+    from gossamer.fleet.server_files import ServerFiles
 
     store = Store.open(ServerFiles(state).store)
     try:
@@ -132,5 +128,5 @@ def export(
     partial = file.with_name(file.name + ".partial")
     with partial.open("wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one
-    os.replace(partial, file)
+    partial.replace(file)
     emit_one({"file": str(file), "version": row.version, "model_digest": digest(lattice).hex()}, as_json=as_json)

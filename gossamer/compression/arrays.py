@@ -28,9 +28,7 @@ def checked_vector(x: npt.ArrayLike) -> Vector:
     """
     vector = np.ascontiguousarray(x, dtype=np.float32)
     if np.ndim(x) != 1 or vector.size > MAX_COORDINATES:
-        raise InputError(
-            f"expected a vector of at most {MAX_COORDINATES} coordinates, got shape {np.shape(x)}"
-        )
+        raise InputError(f"expected a vector of at most {MAX_COORDINATES} coordinates, got shape {np.shape(x)}")
     # NaN compares false, so this one comparison finds NaN, infinity and the far too large.
     fine = np.abs(vector) <= np.float32(MAX_MAGNITUDE)
     if not fine.all():

@@ -41,9 +41,7 @@ class Quantiser(Protocol):
     def salted(self) -> bool:
         """Decoding needs 2 bytes derived from the seed."""
 
-    def quantise(
-        self, rows: Vector, salt: int, first: int, rng: np.random.Generator, /
-    ) -> tuple[scales.Codes, Bytes]:
+    def quantise(self, rows: Vector, salt: int, first: int, rng: np.random.Generator, /) -> tuple[scales.Codes, Bytes]:
         """Blocks float32 (r, n), numbered from ``first`` -> scale codes (r,), codes uint8 (r, n)."""
 
     def dequantise(self, scale: Vector, codes: Bytes, salt: int, first: int, /) -> Vector:
@@ -100,11 +98,7 @@ class BlockCodec(Codec):
     def max_bytes(self, d: int) -> int:
         cut = Blocks.of(self.quantiser, d)
         head = 3 if self.quantiser.salted else 1
-        return (
-            head
-            + cut.full * _record_bytes(self.quantiser, cut.size)
-            + _record_bytes(self.quantiser, cut.last)
-        )
+        return head + cut.full * _record_bytes(self.quantiser, cut.size) + _record_bytes(self.quantiser, cut.last)
 
     def error_bound(self, d: int) -> float:
         cut = Blocks.of(self.quantiser, d)

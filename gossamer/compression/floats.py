@@ -33,9 +33,11 @@ def to_halves(x: Vector, exponent: int) -> npt.NDArray[np.uint16]:
     return np.ldexp(x.astype(np.float64), -exponent).astype("<f2").view("<u2")
 
 
-def from_halves(codes: npt.NDArray[np.uint16], exponent: int) -> Vector:
-    """float16 bit patterns (n,) -> float32 (n,), times 2^exponent; exact unless denormal."""
-    return np.ldexp(codes.astype("<u2").view("<f2").astype(np.float32), exponent)
+def from_halves(halves: npt.NDArray[np.float16]) -> Vector:
+    """float16 (n,) -> float32 (n,), exact; `MalformedBody` for NaN and infinity."""
+    if not np.isfinite(halves).all():
+        raise MalformedBody("expected finite values, got NaN or infinity")
+    return halves.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,5 @@ def _open_half(data: memoryview, d: int) -> Body:
     return _FloatBody("fp16", data[1:], d, "<f2", data[0] - _EXPONENT_BIAS)
 
 
-FP32 = Method(
-    "fp32", 0x01, lambda _spec: _Single(), lambda data, d: _FloatBody("fp32", data, d, "<f4", 0), ("fp32",)
-)
+FP32 = Method("fp32", 0x01, lambda _spec: _Single(), lambda data, d: _FloatBody("fp32", data, d, "<f4", 0), ("fp32",))
 FP16 = Method("fp16", 0x02, lambda _spec: _Half(), _open_half, ("fp16",))

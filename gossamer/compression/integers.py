@@ -60,10 +60,10 @@ def encode_unsigned(numbers: Numbers) -> bytes:
 def decode_unsigned(data: memoryview, n: int) -> Numbers:
     """The inverse of `encode_unsigned` for n numbers, each below 2^32; raises `MalformedBody`."""
     count = -(-n // BLOCK)
-    sizes = [min(BLOCK, n - i * BLOCK) for i in range(count)]
     # Every number ends with a 1 in the unary part: refuse before anything of size n is made.
     if len(data) < count + (n + 7) // 8:
         raise MalformedBody(f"expected {n} numbers, but the data ends")
+    sizes = [min(BLOCK, n - i * BLOCK) for i in range(count)]
     parameters = bytes(data[:count])
     if count and max(parameters) > MAX_PARAMETER:
         raise MalformedBody(f"expected parameters up to {MAX_PARAMETER}, got {max(parameters)}")

@@ -53,8 +53,7 @@ def narrowed(units: npt.NDArray[np.int64], what: str) -> Lattice:
     """int64 -> int32 (d,), or `LatticeOverflow` naming ``what`` left the lattice."""
     if units.size and max(-int(units.min()), int(units.max())) > _MAX:
         raise LatticeOverflow(
-            f"the {what} left the lattice (magnitude 2048 or more); "
-            "training may have diverged: lower the learning rate"
+            f"the {what} left the lattice (magnitude 2048 or more); training may have diverged: lower the learning rate"
         )
     return units.astype(np.int32)
 

@@ -37,9 +37,7 @@ class Layout:
         if any(side < 0 for _, shape in self.entries for side in shape):
             raise LayoutMismatch(f"expected dimensions of 0 or more, got {self.entries}")
         if self.size > MAX_COORDINATES:
-            raise LayoutMismatch(
-                f"expected at most {MAX_COORDINATES} coordinates in a model, got {self.size}"
-            )
+            raise LayoutMismatch(f"expected at most {MAX_COORDINATES} coordinates in a model, got {self.size}")
 
     @classmethod
     def of(cls, arrays: Sequence[Array]) -> Layout:
@@ -71,8 +69,7 @@ class Layout:
                 vector[at : at + array.size] = array.reshape(-1)
             if not np.isfinite(vector[at : at + array.size]).all():
                 raise NonFiniteInput(
-                    f"array {name!r} holds NaN or infinity; training may have diverged: "
-                    "lower the learning rate"
+                    f"array {name!r} holds NaN or infinity; training may have diverged: lower the learning rate"
                 )
             at += array.size
         return vector

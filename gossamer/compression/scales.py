@@ -69,7 +69,7 @@ def from_bytes(data: npt.NDArray[np.uint8]) -> Vector:
     """uint8 (n, 2) -> float32 (n,); `MalformedBody` for a scale no encoder makes."""
     codes = np.ascontiguousarray(data).view("<u2").reshape(-1).astype(np.uint32)
     scales: Vector = (codes << np.uint32(_DROPPED)).view(np.float32)
-    # NaN compares false; the codes for infinity and NaN fail here too.
-    if not (np.abs(scales) <= np.float32(MAX_SCALE)).all():
+    # NaN compares false: the codes for infinity and NaN fail here too.
+    if not (scales <= np.float32(MAX_SCALE)).all():
         raise MalformedBody(f"expected finite scales of at most 2^96, got {float(scales.max())}")
     return scales

@@ -26,13 +26,11 @@ class _Sign:
     joins_tail: bool = False
     salted: bool = False
 
-    def quantise(
-        self, rows: Vector, _salt: int, _first: int, rng: np.random.Generator
-    ) -> tuple[scales.Codes, Bytes]:
+    def quantise(self, rows: Vector, _salt: int, _first: int, rng: np.random.Generator) -> tuple[scales.Codes, Bytes]:
         mean = np.abs(rows.astype(np.float64)).mean(axis=1)
-        coins = rng.integers(0, 2, size=rows.shape, dtype=np.uint8)
-        negative = np.where(rows == 0, coins, rows < 0)
-        return scales.round_nearest(mean), negative.astype(np.uint8)
+        drawn = np.frombuffer(rng.bytes((rows.size + 7) // 8), dtype=np.uint8)
+        coins = np.unpackbits(drawn, count=rows.size).reshape(rows.shape)
+        return scales.round_nearest(mean), np.where(rows == 0, coins, rows < 0).astype(np.uint8)
 
     def dequantise(self, scale: Vector, codes: Bytes, _salt: int, _first: int) -> Vector:
         sign: Vector = np.float32(1) - np.float32(2) * codes.astype(np.float32)

@@ -29,9 +29,7 @@ class _Uniform:
     def _top(self) -> int:
         return (1 << (self.bits - 1)) - 1
 
-    def quantise(
-        self, rows: Vector, _salt: int, _first: int, rng: np.random.Generator
-    ) -> tuple[scales.Codes, Bytes]:
+    def quantise(self, rows: Vector, _salt: int, _first: int, rng: np.random.Generator) -> tuple[scales.Codes, Bytes]:
         codes = scales.round_up(np.abs(rows.astype(np.float64)).max(axis=1) / self._top)
         scale = scales.from_bytes(scales.to_bytes(codes)).astype(np.float64)
         level = rows / np.where(scale > 0, scale, 1.0)[:, None]

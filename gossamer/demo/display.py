@@ -206,7 +206,7 @@ def farewell(figures: Figures, plot: Path | None, json_file: Path | None) -> Ren
     lines.append(f"model      {figures.model_digest}  (seed {figures.seed}: the same in every run)\n\n")
     lines.append("What next\n", style="bold")
     for command, what in (
-        ("gossamer demo --attackers 2 --attack shift-back --rule clipped-differences", "two devices lie; the model holds"),
+        ("gossamer demo --attackers 2 --attack shift-back --rule clipped-differences", "two lie; the model holds"),
         ("gossamer demo --attackers 2 --attack shift-back --rule mean", "... and what happens without the rule"),
         ("gossamer demo --codec rot1", "another codec; also sign, q4, topk:0.02/q4, fp32"),
         ("docs/getting-started.md", "your own model, devices and broker, step by step"),

@@ -35,15 +35,13 @@ def trainer(
 ) -> NumpyTrainer:
     """The trainer of one device of the fleet.
 
-    ``cache`` is a directory that keeps each device's windows as an ``.npz`` of numbers, which spares every fit
-    the 0.1 s of cutting them from the recordings anew; empty for none.
+    ``cache`` is a directory that keeps each device's windows as an ``.npz`` of numbers, which spares every
+    fit the 0.1 s of cutting them from the recordings anew; empty for none.
     """
     if not 0 <= device < devices:
         raise ConfigError(f"device must be 0 to {devices - 1} (devices is {devices}), got {device}")
-    if cache:
-        part = cached_part(data, device, devices, seed, Path(cache))
-    else:
-        part = load(data, devices, seed)[device]
+    directory = Path(cache) if cache else None
+    part = part_of(data, device, devices, seed, directory)
     return NumpyTrainer(model_for(data), part.x, part.y, (part.x_held_out, part.y_held_out))
 
 
@@ -55,8 +53,10 @@ def fleet(data: str, devices: int, seed: int) -> tuple[list[NumpyTrainer], Numpy
     return own, NumpyTrainer(model, parts[0].x, parts[0].y, pooled_held_out(data, parts))
 
 
-def cached_part(data: str, device: int, devices: int, seed: int, directory: Path) -> Part:
-    """One device's part from the cache, put there if it is not yet."""
+def part_of(data: str, device: int, devices: int, seed: int, directory: Path | None) -> Part:
+    """One device's part from the cache, put there if it is not yet; without a directory, made anew."""
+    if directory is None:
+        return load(data, devices, seed)[device]
     path = directory / f"{data}-{CACHE_FORMAT}-seed{seed}-{device}of{devices}.npz"
     names = ("x", "y", "x_held_out", "y_held_out")
     if path.exists():

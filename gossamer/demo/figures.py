@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -83,4 +82,4 @@ class Figures:
         """Write the JSON file whole or not at all."""
         partial = path.with_name(path.name + ".partial")
         partial.write_text(self.to_json())
-        os.replace(partial, path)
+        partial.replace(path)

@@ -28,7 +28,7 @@ LOOK_SECONDS = 0.25
 LEDGER_LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 2.5
 """After the last round the agents write their byte accounts (every second, and at SIGTERM)."""
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Reference:
         try:
             for point in run_reference(self.options, self.tuned):
                 self.points.append(point)
-        except BaseException as failed:  # noqa: BLE001 - raised again in the main thread
+        except BaseException as failed:  # raised again in the main thread
             self.failure.append(failed)
 
 

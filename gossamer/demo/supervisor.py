@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import signal
 import subprocess
 import time
@@ -111,12 +110,12 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 env=dict(entry.environment),
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - single-threaded until the children run
+                preexec_fn=_die_with_parent,  # the demo has one thread when it starts children
             )
         pids = {name: e.process.pid for name, e in self.processes.items() if e.process}
         partial = self.pid_file.with_suffix(".partial")
         partial.write_text(json.dumps(pids))
-        os.replace(partial, self.pid_file)
+        partial.replace(self.pid_file)
 
 
 def last_lines(log: Path, count: int = 3) -> str:

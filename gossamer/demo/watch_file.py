@@ -23,7 +23,8 @@ MAX_FILE_BYTES = 64_000_000
 
 # What a damaged or foreign file may raise on the way.
 UNREADABLE = (
-    OSError, ValueError, LookupError, AttributeError, TypeError, EOFError, MemoryError, pickle.UnpicklingError,
+    OSError, ValueError, LookupError, AttributeError, TypeError, EOFError, MemoryError,
+    pickle.UnpicklingError,
 )  # fmt: skip
 
 

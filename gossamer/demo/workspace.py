@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +113,7 @@ def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: in
         store.close()
     partial = remembered.with_suffix(".partial")
     partial.write_text(json.dumps(options.to_mapping()))
-    os.replace(partial, remembered)
+    partial.replace(remembered)
     return space
 
 
@@ -175,7 +174,7 @@ def _move_broker(space: Workspace, options: DemoOptions, port: int) -> None:
         text = "\n".join(f"port = {port}" if line.startswith("port = ") else line for line in lines) + "\n"
         partial = file.with_suffix(".partial")
         partial.write_text(text)
-        os.replace(partial, file)
+        partial.replace(file)
 
 
 def _append(file: Path, text: str) -> None:

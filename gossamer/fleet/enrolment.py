@@ -1,5 +1,6 @@
 """A new fleet, a new device, a device that is no longer trusted: files, accounts and store, in an order that
-leaves nothing half-done when power fails in between (repeating the command finishes it)."""
+leaves nothing half-done when power fails in between (repeating the command finishes it).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossamer.aggregator.store import Store, devices
-from gossamer.cli import mosquitto
+from gossamer.errors import ConfigError
+from gossamer.fleet import mosquitto
 from gossamer.fleet.keys import load_key, make_key, public_hex
 from gossamer.fleet.server_files import ServerFiles
-from gossamer.errors import ConfigError
 from gossamer.wire.topics import check_device, check_fleet
 
 AGENT_STATE_DIRECTORY = "/var/lib/gossamer"

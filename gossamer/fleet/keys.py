@@ -7,8 +7,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gossamer.fleet.mosquitto import write_private
 from gossamer.errors import ConfigError
+from gossamer.fleet.mosquitto import write_private
 
 
 def private_pem(key: Ed25519PrivateKey) -> str:

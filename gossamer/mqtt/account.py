@@ -26,8 +26,8 @@ _OPTION_TIMESTAMPS = 1
 _TIMESTAMP_BYTES = 12
 #: A SYN carries maximum segment size, window scale and SACK-permitted besides: 8 bytes more than others.
 _SYN_EXTRA_BYTES = 8
-#: FIN and its ACK in each direction are exchanged after the last look at TCP_INFO.
-_CLOSE_SEGMENTS = {"up": 2, "down": 2}
+#: Exchanged after the last look at TCP_INFO: our FIN and last ACK, the broker's FIN (which carries its ACK).
+_CLOSE_SEGMENTS = {"up": 2, "down": 1}
 
 
 @dataclass

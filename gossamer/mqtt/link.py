@@ -24,6 +24,8 @@ from gossamer.mqtt.sockets import MeteredSocket, Stop, open_socket, tls_context
 
 #: A socket that has been silent for this many keepalives is closed (paho itself waits for two, or for ever).
 SILENT_KEEPALIVES = 1.5
+#: How long an MQTT 5 broker is asked to keep a session that is not clean (with 3.1.1 it is for it to decide).
+SESSION_EXPIRY_SECONDS = 86_400
 #: How long a goodbye may take to leave the socket.
 _FLUSH_SECONDS = 1.0
 _SLICE_SECONDS = 0.2
@@ -260,7 +262,13 @@ class MqttLink:
         client.on_socket_register_write = lambda _c, _u, _s: None
         self.unacknowledged = 0
         clean_start = settings.clean if five else paho.MQTT_CLEAN_START_FIRST_ONLY
-        client.connect(settings.host, settings.port, settings.keepalive_seconds, clean_start=clean_start)
+        properties = None
+        if five and not settings.clean:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = SESSION_EXPIRY_SECONDS
+        client.connect(
+            settings.host, settings.port, settings.keepalive_seconds, clean_start=clean_start, properties=properties
+        )
         return client
 
     def _await_connack(
@@ -269,8 +277,7 @@ class MqttLink:
         while not answer:
             if stop() or time.monotonic() >= deadline:
                 raise BrokerUnreachable(
-                    f"{self.settings.where} accepts connections but did not answer CONNECT: "
-                    "is it an MQTT broker?"
+                    f"{self.settings.where} accepts connections but did not answer CONNECT: is it an MQTT broker?"
                 )
             if client.want_write():
                 client.loop_write()

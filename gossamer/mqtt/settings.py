@@ -67,9 +67,7 @@ class MqttSettings:
         if self.protocol not in PROTOCOLS:
             raise ConfigError(f"MQTT protocol {self.protocol!r}: expected one of {', '.join(PROTOCOLS)}")
         if not 0 < self.keepalive_seconds <= MAX_KEEPALIVE_SECONDS:
-            raise ConfigError(
-                f"keepalive_seconds {self.keepalive_seconds}: expected 1 to {MAX_KEEPALIVE_SECONDS}"
-            )
+            raise ConfigError(f"keepalive_seconds {self.keepalive_seconds}: expected 1 to {MAX_KEEPALIVE_SECONDS}")
         if not self.client_id:
             raise ConfigError("client_id is empty: a broker needs it to tell devices apart")
         if self.tls is None and not self.insecure and not is_loopback(self.host):

@@ -132,8 +132,7 @@ def open_socket(
             "certificate, this machine's clock, and that the port speaks TLS"
         ) from error
     raise BrokerUnreachable(
-        f"no broker answers at {settings.where}: {error}. Check host and port, that the broker runs, and the "
-        "firewall"
+        f"no broker answers at {settings.where}: {error}. Check host and port, that the broker runs, and the firewall"
     ) from error
 
 
@@ -180,9 +179,7 @@ def _handshake(
     sock: socket.socket, context: ssl.SSLContext, session: ssl.SSLSession | None, settings: MqttSettings,
     deadline: float, stop: Stop,
 ) -> ssl.SSLSocket:  # fmt: skip
-    secure = context.wrap_socket(
-        sock, server_hostname=settings.host, do_handshake_on_connect=False, session=session
-    )
+    secure = context.wrap_socket(sock, server_hostname=settings.host, do_handshake_on_connect=False, session=session)
     while True:
         _check_time(settings, deadline, stop, "the TLS handshake")
         try:

@@ -24,8 +24,8 @@ PREFIX = b"\x84" + encode(PROTECTED) + b"\xa0"
 """Array of four, protected header, empty unprotected header."""
 
 SIGNATURE_BYTES = 64
-ENVELOPE_BYTES = len(PREFIX) + 2 + SIGNATURE_BYTES
-"""Bytes around the payload's own byte string."""
+ENVELOPE_BYTES = len(PREFIX) + 2 + 2 + SIGNATURE_BYTES
+"""Bytes around a payload of 24 to 255 bytes: two heads of two bytes each."""
 
 
 def sign1(key: Ed25519PrivateKey, payload: bytes, aad: bytes) -> bytes:

@@ -73,14 +73,14 @@ _FIELDS = (
 
 
 def loss_to_micro(loss: float) -> int:
-    """Return a loss in millionths; negative counts as 0, what is not finite or too large as the cap.
+    """Return a loss in millionths; negative counts as 0, what is no number or too large as the cap.
 
     >>> loss_to_micro(0.25), loss_to_micro(-1.0), loss_to_micro(float("nan"))
     (250000, 0, 4294967295)
     """
-    if not math.isfinite(loss) or loss * MICRO >= MAX_INT32:
-        return 0 if loss < 0 else MAX_INT32
-    return max(0, round(loss * MICRO))
+    if math.isnan(loss):
+        return MAX_INT32
+    return round(min(max(loss * MICRO, 0.0), float(MAX_INT32)))
 
 
 def update_aad(fleet: str, device: str, body: bytes) -> bytes:

@@ -40,7 +40,7 @@ def bucket_of(device: str) -> str:
     Bridge workers share a fleet by bucket; 256 are enough for any number of workers.
 
     >>> bucket_of("pump-7")
-    '41'
+    '9a'
     """
     return hashlib.sha256(device.encode()).hexdigest()[:2]
 

@@ -40,6 +40,10 @@ def settings(directory: Path, **changes: Any) -> AgentSettings:
     return parse(given, directory, {})
 
 
+class PowerCut(Exception):
+    """The device dies between two actions."""
+
+
 class Device:
     """Executes actions at once. ``out``: messages on ``u`` and ``s`` not yet taken; ``boot`` as after a kill."""
 
@@ -55,10 +59,12 @@ class Device:
         self.trained: dict[int, Any] = {}
         self.hold_training: list[do.Train] | None = None
         self.connections = 0
+        self.fuse = -1  # actions until a power cut; negative: none
         self.store: AgentStore | None = None
         self.boot()
 
     def boot(self) -> None:
+        self.fuse = -1
         if self.store is not None:
             self.store.close()
         self.store = AgentStore(self.settings.state_dir, FLEET, DEVICE)
@@ -70,6 +76,7 @@ class Device:
             outbox=self.store.outbox(), partial=self.store.partial(),
         )  # fmt: skip
         self.out.clear()
+        self.tokens.clear()
         self.topics.clear()
 
     def connect(self) -> None:
@@ -77,6 +84,7 @@ class Device:
         self.run(self.session.connected(self.now, self.connections))
 
     def disconnect(self) -> None:
+        self.tokens.clear()
         self.topics.clear()
         self.out.clear()
         self.run(self.session.disconnected(self.now))
@@ -100,6 +108,9 @@ class Device:
     def run(self, actions: list[do.Action]) -> None:
         assert self.store is not None
         for action in actions:
+            if self.fuse == 0:
+                raise PowerCut
+            self.fuse -= 1
             self.perform(action, self.store)
 
     def perform(self, action: do.Action, store: AgentStore) -> None:

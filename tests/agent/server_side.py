@@ -17,7 +17,7 @@ from gossamer.wire import messages as msg
 from gossamer.wire.header import verify_update
 from gossamer.wire.manifest import Fit, sign_manifest
 from gossamer.wire.participation import Participation
-from gossamer.wire.transfer import Done, Need, Receiver, Sender
+from gossamer.wire.transfer import Done, Need, Receiver, chunk_bytes_for
 
 from .tiny import Tiny
 
@@ -120,20 +120,14 @@ class ServerSide:
         if known is None:
             return []
         data, kind = known
-        sender = Sender(message.object_id, kind, data, b"", self.chunk_bytes, window=64, confirm=False)
-        sends = sender.start(0.0) if not message.missing else [
-            *sender.start(0.0)[:1], *[each for each in sender.resend(message.missing, 0.0)]
-        ]  # fmt: skip
-        wanted = set(message.missing)
-        out = []
-        for each in sends:
-            if isinstance(each.message, msg.Chunk) and wanted and each.message.index not in wanted:
-                continue
-            out.append(("c" if isinstance(each.message, msg.Chunk) else "a", each.message.serialize()))
-        if not wanted and isinstance(sends[0].message, msg.Offer) and not sends[0].message.body:
-            size = sends[0].message.chunk_bytes
-            out = out[:1]
-            for index in range(sends[0].message.chunks):
+        size = chunk_bytes_for(len(data), self.chunk_bytes)
+        inline = data if len(data) <= size else b""
+        out: Out = []
+        if not message.missing or inline:
+            offer = msg.Offer(message.object_id, kind, len(data), size, b"", inline)
+            out.append(("a", offer.serialize()))
+        if not inline:
+            for index in message.missing or range(-(-len(data) // size)):
                 chunk = msg.Chunk(message.object_id, index, data[index * size : (index + 1) * size])
                 out.append(("c", chunk.serialize()))
         return out
@@ -159,9 +153,9 @@ class ServerSide:
 
     def _count(self, offer: msg.Offer, body: bytes) -> msg.Status:
         header = verify_update(DEVICE_KEY.public_key(), offer.header, FLEET, DEVICE, body)
-        if header.round < self.round - 1:
-            return msg.Status(offer.object_id, msg.Code.CLOSED)
         if header.round in self.counted:
             return msg.Status(offer.object_id, msg.Code.ALREADY)
+        if header.round < self.round - 1:
+            return msg.Status(offer.object_id, msg.Code.CLOSED)
         self.counted[header.round] = body
         return msg.Status(offer.object_id, msg.Code.COUNTED)

@@ -368,7 +368,7 @@ def test_messages_of_other_objects_and_kinds_are_ignored(device: Device, server:
 def test_birth_and_names(device: Device) -> None:
     births = [payload for kind, payload in device.out if kind == "s"]
     assert births == [msg.Birth(1, 0).serialize()]
-    assert (FLEET, DEVICE) == (device.settings.fleet, device.settings.device_id)
+    assert (device.settings.fleet, device.settings.device_id) == (FLEET, DEVICE)
 
 
 def test_the_table_is_complete() -> None:

@@ -61,7 +61,7 @@ def test_random_bytes_for_any_size(data: bytes, d: int) -> None:
 def test_truncations_extensions_and_flips(spec: str, d: int) -> None:
     body = codec(spec).encode(update(d), seed=1)
     rng = np.random.default_rng(len(body))
-    for length in {0, 1, 2, 3, 4, 5, len(body) - 1, *rng.integers(0, len(body), 30).tolist()}:
+    for length in {*range(min(6, len(body))), len(body) - 1, *rng.integers(0, len(body), 30).tolist()}:
         with pytest.raises(MalformedBody):
             decode(body[:length], d)
     for more in (b"\0", b"\1", b"\xff" * 9):
@@ -73,17 +73,14 @@ def test_truncations_extensions_and_flips(spec: str, d: int) -> None:
         finite_or_malformed(bytes(flipped), d)
 
 
-@pytest.mark.parametrize("scale", ["ff7f", "807f", "0070", "ffff", "0080"])
+@pytest.mark.parametrize("scale", ["00ff", "80ff", "ffff", "01df"])
 @pytest.mark.parametrize("spec", ["sign", "ternary:0.02", "topk:0.3/q4", "q8"])
 def test_a_scale_that_no_encoder_makes(spec: str, scale: str) -> None:
-    """Infinity, NaN, beyond 2^96 (a code has no sign bit: the top bit makes it negative)."""
+    """Infinity, NaN, more NaN, just beyond 2^96."""
     body = bytearray(codec(spec).encode(update(100), seed=1))
     body[1:3] = bytes.fromhex(scale)
-    if scale == "0080":  # minus zero
-        finite_or_malformed(bytes(body), 100)
-    else:
-        with pytest.raises(MalformedBody, match="finite"):
-            decode(bytes(body), 100)
+    with pytest.raises(MalformedBody, match="finite"):
+        decode(bytes(body), 100)
 
 
 @pytest.mark.parametrize("value", [0x7F800000, 0x7FC00000, 0xFF800000])

@@ -71,7 +71,7 @@ def meaning(data: bytes) -> tuple[str, dict[str, Any]]:
     found = [cbor2.loads(item) for item in split(data)]
     name = next(name for name, (type_, _) in MESSAGES.items() if type_ == found[0])
     write = {"hex": bytes.hex, "int": int, "missing": missing_list}
-    return name, {field: write[how](item) for (field, how), item in zip(MESSAGES[name][1], found[1:])}
+    return name, {field: write[how](item) for (field, how), item in zip(MESSAGES[name][1], found[1:], strict=False)}
 
 
 def split(data: bytes) -> list[bytes]:
@@ -146,7 +146,7 @@ def _signatures() -> dict[str, Any]:
         "device": "pump-7",
         "body": BODY.hex(),
         "update": {
-            "fields": dict(zip(("job", "round", "base_version", "examples", "loss_micro"), HEADER)),
+            "fields": dict(zip(("job", "round", "base_version", "examples", "loss_micro"), HEADER, strict=True)),
             "payload": header.hex(),
             "cose": sign(SECRET, header, ["u", "farm1", "pump-7", hashlib.sha256(BODY).digest()]).hex(),
         },

@@ -153,7 +153,7 @@ rejections = Table(
 engine_states = Table(
     "engine_states",
     metadata,
-    Column("job", Integer, primary_key=True),
+    Column("job", Integer, primary_key=True, autoincrement=False),
     Column("round", Integer, nullable=False),
     Column("target", LargeBinary, nullable=False),
     Column("state", LargeBinary, nullable=False),

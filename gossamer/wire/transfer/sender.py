@@ -208,20 +208,17 @@ class Sender:
         known = [index for index in missing if index < self.chunks]
         if missing and not known:
             return []
-        if self.state is SenderState.ASKING:
-            self._in_flight.clear()  # the answer is newer than anything sent before the question
-        elif known and set(known) <= set(self._in_flight.values()):
+        if known and set(known) <= set(self._in_flight.values()):
             return []
         self.unanswered = 0
         self._move(SenderEvent.GAPS)
-        self._pending.clear()
+        self._pending.clear()  # the list is the whole truth
         self._queue(known)
         return self._pump(now)
 
     def _ask(self, event: SenderEvent, now: float) -> list[Send]:
         self._move(event)
-        self._in_flight.clear()
-        self._pending.clear()  # the answer says what to send
+        self._in_flight.clear()  # the answer will be newer than anything sent before the question
         self._deadline = now + self._status_timeout * min(1 << min(self.unanswered, 8), MAX_BACKOFF)
         self.unanswered += 1
         return [self._send(Query(self.offer.object_id))]

@@ -37,7 +37,7 @@ def test_killed_at_any_statement_and_commit(tmp_path: Path, undisturbed: bytes, 
         again = Fleet(Store.open(path), plain.settings, plain.names, fleet.now)
         assert again.run() == undisturbed
         again.store.close()
-        at += 6  # the three runs together visit every second point
+        at += 6  # the three runs together visit half of all points
     assert crashes > 15
 
 

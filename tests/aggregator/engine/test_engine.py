@@ -1,6 +1,7 @@
 """The round engine over a store: what it seals, when, and that nothing but the updates decides it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,15 @@ import pytest
 
 from gossamer.aggregator.engine import Progress
 from gossamer.aggregator.jobs import ClosingSettings
+from gossamer.aggregator.pausing import pause_job, resume_job
 from gossamer.aggregator.seal import EngineState
 from gossamer.aggregator.store import Store, devices, inbox, jobs, models, objects, rounds, states
 from gossamer.aggregator.store.rounds import RoundState
 from gossamer.compression.lattice import digest
 from gossamer.compression.objects import apply_delta, decode_snapshot
-from gossamer.errors import StoreError
+from gossamer.errors import ConfigError, StoreError
 from gossamer.wire.codes import JobState, Kind
-from tests.aggregator.fleets import D, Fleet, closing
+from tests.aggregator.fleets import FLEET_KEY, D, Fleet, closing
 
 
 def test_a_job_runs_to_its_end_and_stays_retrievable(tmp_path: Path) -> None:
@@ -118,7 +120,6 @@ def test_a_fleet_that_grows_is_dealt_anew_at_the_next_cycle_only(tmp_path: Path)
 
 def test_nothing_to_do_without_a_job(tmp_path: Path) -> None:
     from gossamer.aggregator.engine import Engine
-    from tests.aggregator.fleets import FLEET_KEY
 
     store = Store.open(tmp_path / "s.db")
     assert Engine(store, FLEET_KEY).step(now=1.0, monotonic=1.0) is Progress.IDLE
@@ -209,9 +210,7 @@ class TestClosing:
         assert fleet.step() is Progress.SEALED
 
     def test_a_rule_that_needs_more_is_given_more(self, tmp_path: Path) -> None:
-        fleet = Fleet.make(
-            tmp_path / "s.db", cohorts=1, rule="trimmed-mean:1", closing=closing(deadline_seconds=1.0)
-        )
+        fleet = Fleet.make(tmp_path / "s.db", cohorts=1, rule="trimmed-mean:1", closing=closing(deadline_seconds=1.0))
         fleet.step()
         for name in fleet.names[:2]:
             fleet.put(name, 0)
@@ -265,11 +264,32 @@ def test_history_in_the_store_is_bounded(tmp_path: Path, monkeypatch: pytest.Mon
 
         from gossamer.aggregator.store import schema
 
-        kept = db.execute(
-            select(func.count(schema.models.c.lattice), func.count(schema.models.c.step))
-        ).one()
+        kept = db.execute(select(func.count(schema.models.c.lattice), func.count(schema.models.c.step))).one()
         assert tuple(kept) == (1 + 3, 4)
         stored = db.execute(select(func.count()).select_from(schema.objects)).scalar_one()
         bodies = db.execute(select(func.count(schema.inbox.c.body))).scalar_one()
     assert stored <= 2 * (objects.ROUNDS_KEPT + 1) * 2
     assert bodies == 0
+
+
+def test_a_paused_job_counts_but_does_not_seal(tmp_path: Path) -> None:
+    fleet = Fleet.make(tmp_path / "s.db", cohorts=1)
+    fleet.step()
+    before = fleet.manifest()
+    pause_job(fleet.store, FLEET_KEY, "test")
+    assert fleet.manifest() == replace(before, state=JobState.PAUSED)
+    for name in fleet.names:
+        fleet.put(name, 0)
+    assert fleet.step() is Progress.IDLE
+    resume_job(fleet.store, FLEET_KEY, "test")
+    assert fleet.manifest() == before
+    assert fleet.step() is Progress.SEALED
+
+
+def test_what_cannot_be_paused(tmp_path: Path) -> None:
+    fleet = Fleet.make(tmp_path / "s.db")
+    with pytest.raises(ConfigError, match="no job 'other'"):
+        pause_job(fleet.store, FLEET_KEY, "other")
+    fleet.run()
+    with pytest.raises(ConfigError, match="finished"):
+        resume_job(fleet.store, FLEET_KEY, "test")

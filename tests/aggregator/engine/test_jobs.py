@@ -1,0 +1,115 @@
+"""Job settings: what they accept, what they say of the rest, and that they survive being written down."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gossamer.aggregator.jobs import (
+    FitSettings,
+    JobSettings,
+    create_job,
+    layout_from_json,
+    layout_to_json,
+)
+from gossamer.aggregator.store import Store, jobs, models
+from gossamer.compression.lattice import digest
+from gossamer.compression.layout import Layout
+from gossamer.errors import ConfigError
+from tests.aggregator.fleets import job_settings
+
+PLAIN = {"name": "gait", "job": 1, "fleet": "t", "seed": 7, "rounds": 40}
+
+
+def test_from_a_table_and_back() -> None:
+    table = {**PLAIN, "cohorts": 5, "fit": {"local_epochs": 2}, "closing": {"max_lag": 1, "deadline_seconds": 60}}
+    settings = JobSettings.from_mapping(table)
+    assert (settings.fit.local_epochs, settings.closing.max_lag, settings.rule) == (2, 1, "mean")
+    assert JobSettings.from_mapping(settings.to_mapping()) == settings
+    assert JobSettings.from_json(settings.to_json()) == settings
+    assert json.loads(settings.to_json())["cohorts"] == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nmae": "x"}, "unknown key nmae; known are name"),
+        ({"fit": {"epochs": 1}}, r"unknown key fit\.epochs"),
+        ({"rounds": "many"}, "rounds = 'many': expected int"),
+        ({"rounds": True}, "rounds = True: expected int"),
+        ({"rounds": 0}, "rounds = 0"),
+        ({"job": 0}, "job = 0"),
+        ({"seed": -1}, "seed = -1"),
+        ({"cohorts": 0}, "cohorts = 0"),
+        ({"name": ""}, "name = ''"),
+        ({"fleet": "toolongname"}, "fleet"),
+        ({"participation": "whim"}, "participation 'whim'"),
+        ({"rule": "majority"}, "rule 'majority'"),
+        ({"server_step": "adam"}, "server step 'adam'"),
+        ({"codec_up": "zip"}, "zip"),
+        ({"codec_down": "q9"}, "q9"),
+        ({"fit": {"local_epochs": 0}}, r"fit\.local_epochs = 0"),
+        ({"fit": {"batch_size": 0}}, r"fit\.batch_size = 0"),
+        ({"fit": {"learning_rate": 0.0}}, r"fit\.learning_rate"),
+        ({"fit": {"schedule": "steps"}}, r"fit\.schedule = 'steps': expected constant or cosine"),
+        ({"closing": {"quorum": -1}}, r"closing\.quorum"),
+        ({"closing": {"deadline_seconds": 0}}, r"closing\.deadline_seconds"),
+        ({"closing": {"at_deadline": "panic"}}, r"closing\.at_deadline"),
+        ({"closing": {"minimum_updates": 0}}, r"closing\.minimum_updates"),
+        ({"closing": {"max_lag": 51}}, r"closing\.max_lag"),
+    ],
+)
+def test_what_cannot_be_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        JobSettings.from_mapping({**PLAIN, **change})
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(ConfigError, match="seed is missing"):
+        JobSettings.from_mapping({k: v for k, v in PLAIN.items() if k != "seed"})
+
+
+def test_the_learning_rate_over_a_job() -> None:
+    constant, cosine = FitSettings(learning_rate=0.3), FitSettings(learning_rate=0.3, schedule="cosine")
+    assert [constant.learning_rate_micro(r, 10) for r in (0, 9)] == [300_000, 300_000]
+    assert [cosine.learning_rate_micro(r, 10) for r in (0, 5, 9)] == [300_000, 150_000, 7_342]
+    assert cosine.learning_rate_micro(10, 10) == 1
+
+
+def test_layouts_survive_being_written_down() -> None:
+    layout = Layout((("kernel", (3, 2)), ("scale", ()), ("bias", (2,))))
+    assert layout_from_json(layout_to_json(layout)) == layout
+
+
+class TestCreate:
+    layout = Layout((("w", (3,)),))
+    initial = np.array([1, -2, 3], dtype=np.int32)
+
+    def test_version_0_is_there(self, tmp_path: Path) -> None:
+        store = Store.open(tmp_path / "s.db")
+        row = create_job(store, job_settings(), self.initial, self.layout, now=3.0)
+        assert (row.version, row.state) == (0, jobs.JobState.OPEN)
+        with store.read() as db:
+            model = models.get(db, 1, 0)
+            lattice = models.lattice(db, 1, 0)
+        assert model is not None
+        assert lattice is not None
+        assert model.digest == digest(self.initial)
+        assert lattice.tolist() == [1, -2, 3]
+        store.close()
+
+    def test_the_same_job_again_is_the_same_job(self, tmp_path: Path) -> None:
+        store = Store.open(tmp_path / "s.db")
+        first = create_job(store, job_settings(), self.initial, self.layout)
+        assert create_job(store, job_settings(), self.initial, self.layout) == first
+        with pytest.raises(ConfigError, match="taken"):
+            create_job(store, job_settings(rounds=9), self.initial, self.layout)
+        store.close()
+
+    def test_a_model_of_another_layout(self, tmp_path: Path) -> None:
+        store = Store.open(tmp_path / "s.db")
+        with pytest.raises(ConfigError, match="layout of 3 values, initial model"):
+            create_job(store, job_settings(), self.initial[:2], self.layout)
+        store.close()

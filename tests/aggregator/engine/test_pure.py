@@ -1,0 +1,208 @@
+"""The pure parts: seal, cohort and manifests."""
+
+import random
+
+import numpy as np
+import pytest
+
+from gossamer.aggregator.cohort import Arrived, Watch, closes, counting_round, fleet_size
+from gossamer.aggregator.jobs import ClosingSettings
+from gossamer.aggregator.manifests import Model, build_manifest, choose_ways, signed_round
+from gossamer.aggregator.rules import Update
+from gossamer.aggregator.rules.updates import Dense
+from gossamer.aggregator.seal import TARGET_LIMIT, EngineState, seal
+from gossamer.aggregator.store.jobs import JobRow
+from gossamer.aggregator.store.jobs import JobState as RowState
+from gossamer.aggregator.store.rounds import RoundRow, RoundState
+from gossamer.compression.lattice import digest, from_lattice, to_lattice
+from gossamer.compression.objects import apply_delta, decode_snapshot, step_of
+from gossamer.wire.codes import JobState, Kind
+from gossamer.wire.limits import MAX_ROUND_BYTES
+from tests.aggregator.fleets import FLEET_KEY, closing, job_settings
+
+D = 500
+
+
+def updates(seed: int, n: int = 5, scale: float = 0.02) -> list[Update]:
+    rng = np.random.default_rng(seed)
+    return [Update(i, Dense(rng.normal(0.01, scale, D).astype(np.float32)), 10 + i) for i in range(n)]
+
+
+class TestSeal:
+    @pytest.mark.parametrize("down", ["fp32", "q8", "rot1:ls", "sign", "ternary:0.05", "topk:0.1/q4"])
+    @pytest.mark.parametrize("rule", ["mean", "clipped-differences"])
+    def test_any_order_gives_the_same_bits(self, down: str, rule: str) -> None:
+        settings = job_settings(codec_down=down, rule=rule, server_step="fedavgm:0.5/0.5")
+        found = set()
+        for shuffle in range(3):
+            state = EngineState.initial(settings, np.zeros(D, dtype=np.int32))
+            for round_ in range(3):
+                given = updates(round_)
+                random.Random(shuffle).shuffle(given)
+                result = seal(state, given, settings)
+                # Over the store and back, as every restart does.
+                after = result.state
+                state = EngineState.restore(settings, after.version, after.shared, after.target, after.memories())
+            found.add((result.digest, result.step, digest(state.target)))
+        assert len(found) == 1
+        assert state.version == 3
+
+    @pytest.mark.parametrize("down", ["q8", "rot1:ls", "ternary:0.1", "topk:0.1/q4"])
+    def test_nothing_is_lost_on_the_way_down(self, down: str) -> None:
+        """Without new updates the shared model closes in on the target, step by step."""
+        settings = job_settings(codec_down=down)
+        state = seal(EngineState.initial(settings, np.zeros(D, np.int32)), updates(1), settings).state
+        quiet = [Update(0, Dense(np.zeros(D, dtype=np.float32)))]
+        for _ in range(60):
+            state = seal(state, quiet, settings).state
+        left = np.linalg.norm(from_lattice(state.target - state.shared))
+        assert left < 0.02 * np.linalg.norm(from_lattice(state.target))
+
+    def test_a_step_is_what_every_device_adds(self) -> None:
+        settings = job_settings(codec_down="ternary:0.05")
+        before = EngineState.initial(settings, to_lattice(np.linspace(-1, 1, D)))
+        result = seal(before, updates(3), settings)
+        assert np.array_equal(before.shared + step_of(result.step, D), result.state.shared)
+        assert result.digest == digest(result.state.shared)
+
+    def test_a_diverging_job_stays_on_the_lattice(self) -> None:
+        settings = job_settings(codec_down="sign", server_step="fedavg:100")
+        state = EngineState.initial(settings, np.zeros(D, dtype=np.int32))
+        for round_ in range(8):
+            result = seal(state, updates(round_, scale=300.0), settings)
+            state = result.state
+        assert result.saturated > 0
+        assert int(np.abs(state.target.astype(np.int64)).max()) <= TARGET_LIMIT
+
+    def test_nothing_usable_moves_nothing_but_the_version(self) -> None:
+        settings = job_settings(rule="trimmed-mean:1", codec_down="fp32")
+        start = EngineState.initial(settings, np.zeros(D, dtype=np.int32))
+        result = seal(start, updates(1, n=1), settings)
+        assert result.report.shortfall
+        assert result.state.version == 1
+        assert not result.state.shared.any()
+
+
+class TestCohort:
+    @pytest.mark.parametrize(
+        ("round_", "enrolled", "previous", "expected"),
+        [(0, 4, None, 4), (0, 1, None, None), (1, 9, 4, 4), (2, 9, 4, 9), (3, 12, 9, 9)],
+    )
+    def test_fleet_size(self, round_: int, enrolled: int, previous: int | None, expected: int | None) -> None:
+        assert fleet_size(job_settings(cohorts=2), round_, enrolled, previous) == expected
+
+    @pytest.mark.parametrize(
+        ("change", "arrived", "waited", "expected"),
+        [
+            ({}, Arrived(4, 0, 4), 0.0, True),
+            ({}, Arrived(3, 0, 4), 0.0, False),
+            ({}, Arrived(3, 5, 4), 0.0, False),
+            ({}, Arrived(3, 0, 4), 3600.0, True),
+            ({}, Arrived(0, 0, 4), 9e9, False),
+            ({}, Arrived(0, 1, 4), 3600.0, True),
+            ({}, Arrived(0, 0, 0), 0.0, False),
+            ({"quorum": 2}, Arrived(2, 0, 4), 0.0, True),
+            ({"quorum": 9}, Arrived(4, 0, 4), 0.0, True),
+            ({"minimum_updates": 3}, Arrived(2, 0, 4), 3600.0, False),
+            ({"minimum_updates": 3}, Arrived(2, 1, 4), 3600.0, True),
+            ({"at_deadline": "extend"}, Arrived(3, 0, 4), 9e9, False),
+        ],
+    )
+    def test_closes(self, change: dict[str, object], arrived: Arrived, waited: float, expected: bool) -> None:
+        assert closes(closing(**change), 1, arrived, waited) is expected
+
+    def test_a_rule_needs_its_minimum(self) -> None:
+        assert not closes(ClosingSettings(), 3, Arrived(2, 0, 2), 9e9)
+
+    @pytest.mark.parametrize(
+        ("for_round", "state", "expected"),
+        [
+            (5, RoundState.OPEN, 5),
+            (4, RoundState.OPEN, 5),
+            (3, RoundState.OPEN, 5),
+            (2, RoundState.OPEN, None),
+            (5, RoundState.SEALING, 6),
+            (3, RoundState.SEALING, None),
+            (5, RoundState.SEALED, None),
+        ],
+    )
+    def test_counting_round(self, for_round: int, state: RoundState, expected: int | None) -> None:
+        settings = job_settings(rounds=7, closing=closing(max_lag=2))
+        job = JobRow(1, "n", RowState.OPEN, "", "", 5, 0.0)
+        latest = RoundRow(1, 5, 5, state, 4, 0.0, 0.0, None, None, None)
+        assert counting_round(job, latest, settings, for_round) == expected
+
+    def test_the_last_round_being_sealed_takes_nothing(self) -> None:
+        job = JobRow(1, "n", RowState.OPEN, "", "", 5, 0.0)
+        latest = RoundRow(1, 5, 5, RoundState.SEALING, 4, 0.0, 0.0, None, None, None)
+        assert counting_round(job, latest, job_settings(rounds=6), 5) is None
+
+    def test_the_watch_adds_small_steps_only(self) -> None:
+        watch = Watch()
+        assert watch.look(1, 0, 7.0, 100.0) == 7.0
+        assert watch.look(1, 0, 7.0, 102.0) == 9.0
+        assert watch.look(1, 0, 7.0, 1e9) == 9.0 + Watch.MAX_STEP_SECONDS
+        assert watch.look(1, 0, 7.0, 0.0) == 9.0 + Watch.MAX_STEP_SECONDS
+        assert watch.look(1, 1, 0.0, 1.0) == 0.0
+
+
+class TestManifests:
+    def history(self, versions: int) -> tuple[Model, list[bytes], list[np.ndarray]]:
+        settings = job_settings(codec_down="ternary:0.02")
+        state = EngineState.initial(settings, to_lattice(np.linspace(-1, 1, D)))
+        steps, lattices = [], [state.shared]
+        for round_ in range(versions):
+            result = seal(state, updates(round_), settings)
+            state = result.state
+            steps.append(result.step)
+            lattices.append(state.shared)
+        return Model(versions, result.digest, state.shared), steps, lattices
+
+    def test_ways_for_what_devices_hold(self) -> None:
+        model, steps, lattices = self.history(9)
+        held = {0: 1, 3: 5, 8: 7, 9: 100, 12: 1}
+        offered = choose_ways(model, steps, held)
+        assert [(o.from_version, o.kind) for o in offered] == [
+            (0, Kind.SNAPSHOT),
+            (8, Kind.DELTA),
+            (3, Kind.DELTA),
+            (0, Kind.DELTA),
+        ]
+        assert digest(decode_snapshot(offered[0].data, D)) == model.digest
+        for each in offered[1:]:
+            assert digest(apply_delta(lattices[each.from_version], each.data)) == model.digest
+            assert len(each.data) < len(offered[0].data)
+
+    def test_what_the_steps_do_not_reach_takes_the_snapshot(self) -> None:
+        model, steps, _ = self.history(9)
+        assert [o.from_version for o in choose_ways(model, steps[-3:], {0: 9, 5: 9, 6: 1})] == [0, 6]
+
+    def test_a_manifest_fits_whatever_is_held(self) -> None:
+        model, steps, _ = self.history(40)
+        big = Model(2**40, model.digest, model.lattice)
+        settings = job_settings(seed=2**63 - 1, codec_up="topk:0.0123/q4", job=2**31 - 1, rounds=2**31 - 1)
+        for held in ({v: 40 - v for v in range(40)}, {}):
+            offered = choose_ways(model, steps, held)
+            manifest = build_manifest(
+                settings, big, settings.schedule(10**6), round_=2**31 - 2, state=JobState.OPEN, deadline=2e9,
+                key=FLEET_KEY, offered=offered,
+            )  # fmt: skip
+            assert manifest.ways[0].kind is Kind.SNAPSHOT
+            assert len(signed_round(manifest, FLEET_KEY, "t")) <= MAX_ROUND_BYTES
+        assert len(choose_ways(model, steps, {v: 40 - v for v in range(40)})) > 4
+
+    def test_the_same_manifest_has_the_same_bytes(self) -> None:
+        model, steps, _ = self.history(3)
+        settings = job_settings()
+        made = {
+            signed_round(
+                build_manifest(
+                    settings, model, settings.schedule(4), round_=3, state=JobState.OPEN, deadline=5.0,
+                    key=FLEET_KEY, offered=choose_ways(model, steps, {1: 1}),
+                ),
+                FLEET_KEY,
+                "t",
+            )
+            for _ in range(3)
+        }  # fmt: skip
+        assert len(made) == 1
