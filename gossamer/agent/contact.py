@@ -165,6 +165,7 @@ class Contact:
         parts = self._topics.parse(topic)
         if self._over or parts is None or parts.device not in (None, self._settings.device_id):
             return
+        self._ledger.message("down", payload)
         self._attempt = 0  # a broker that accepts and hangs up at once does not count as being there
         self._execute(self._session.message(parts.kind, payload, time.monotonic()))
 
@@ -208,6 +209,7 @@ class Contact:
             return  # the session hears of it, and sends again
         topic = self._topics.device_topic(action.kind, self._settings.device_id)
         mid = self._link.publish(topic, action.payload, retain=action.kind == "s")
+        self._ledger.message("up", action.payload)
         if action.token is not None:
             self._tokens[mid] = action.token
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class DemoSettings:
     """Defaults of a demo run."""
 
+    devices: int = 10
     cohorts: int = 2
     rounds: int = 100
     local_epochs: int = 2
@@ -18,3 +19,13 @@ class DemoSettings:
     server_step: str = "fedavg"
     codec: str = "ternary:0.05"
     codec_down: str = "ternary:0.025"
+
+
+UNBIASED = DemoSettings(codec="rot1")
+"""For rules that compare updates: a sparse codec's residual makes honest devices look alike too little."""
+
+
+def defaults_for(data: str, rule: str) -> DemoSettings:
+    """Return the defaults for a data set and a rule."""
+    del data
+    return UNBIASED if rule.startswith("clipped-differences") else DemoSettings()
