@@ -6,7 +6,7 @@ from gossamer.agent import actions as do
 from gossamer.agent.actions import Action
 from gossamer.agent.records import Partial
 from gossamer.errors import IncompleteMessage, MalformedMessage, Refused
-from gossamer.wire.limits import MAX_BACKOFF
+from gossamer.wire.limits import BROADCAST_FROM_BYTES, MAX_BACKOFF
 from gossamer.wire.manifest import Way
 from gossamer.wire.messages import Chunk, Get, Offer, parse
 from gossamer.wire.transfer import Discard, Done, Keep, Need, Receiver, ReceiverOutput, Reject
@@ -34,6 +34,11 @@ class Fetch:
             offer = _stored_offer(partial.offer)
             if offer is not None and self._fits(offer):
                 self._receiver = Receiver(offer, partial.chunks, patience=timeout)
+
+    @property
+    def may_be_shared(self) -> bool:
+        """Whether the object may come on the shared topic."""
+        return self.way.size > BROADCAST_FROM_BYTES
 
     def start(self, now: float) -> list[Output]:
         """Ask for what is missing: at first, and again after a reconnect."""

@@ -61,20 +61,21 @@ class Agent:
     def stop(self) -> None:
         """End :meth:`run` soon; may be called from a signal handler or another thread."""
         self._stopping = True
-        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+        with contextlib.suppress(OSError):  # full of wake-ups already, or at its end
             self._wake_writer.send(b"\0")
 
     def run(self) -> None:
-        """Serve until :meth:`stop`. Raises :class:`GossamerError` for what an operator has to change."""
-        while not self._stopping:
-            try:
-                self._serve()
-            except DiskFull as error:
-                pause = self.settings.disk_retry_seconds
-                self._log(logging.ERROR, f"{error}; trying again in {pause:g} s")
-                self._systemd.status("disk full")
-                self._sleep(pause)
-        self._systemd.stopping()
+        """Serve until :meth:`stop`, once. Raises :class:`GossamerError` for what an operator has to change."""
+        with self._wake_reader, self._wake_writer:
+            while not self._stopping:
+                try:
+                    self._serve()
+                except DiskFull as error:
+                    pause = self.settings.disk_retry_seconds
+                    self._log(logging.ERROR, f"{error}; trying again in {pause:g} s")
+                    self._systemd.status("disk full")
+                    self._sleep(pause)
+            self._systemd.stopping()
 
     def _serve(self) -> None:
         store = AgentStore(self.settings.state_dir, self.settings.fleet, self.settings.device_id)

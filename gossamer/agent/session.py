@@ -100,7 +100,8 @@ class Session:
         self._bridge.forget()
         self._ask_pause = self.settings.manifest_wait_seconds
         self._ask_at = now + self._ask_pause
-        kinds = ("m", "h", "a", "c") if self._fetch is not None else ("m", "h", "a")
+        shared = self._fetch is not None and self._fetch.may_be_shared
+        kinds = ("m", "h", "a", "c") if shared else ("m", "h", "a")
         actions: list[Action] = [do.Subscribe(kinds)]
         if self.settings.announce:
             version = self.held.version if self.held is not None else 0
@@ -262,13 +263,13 @@ class Session:
         actions = self._stop_fetch(keep=partial is not None and partial.object_id == way.object_id)
         self._enter(Trigger.LACKS_OBJECT)
         self._fetch = Fetch(way, partial, self.settings.status_timeout_seconds)
-        if self._online:
+        if self._online and self._fetch.may_be_shared:
             actions.append(do.Subscribe(("c",)))
         return actions + self._resume(now)
 
     def _stop_fetch(self, *, keep: bool) -> list[Action]:
         actions: list[Action] = []
-        if self._fetch is not None and self._online:
+        if self._fetch is not None and self._fetch.may_be_shared and self._online:
             actions.append(do.Unsubscribe(("c",)))
         if not keep and (self._fetch is not None or self._partial is not None):
             actions.append(do.DropPartial())

@@ -132,14 +132,14 @@ def _shift_back(honest: Vector, context: Context) -> NDArray[np.floating]:
 
 def _nan(honest: Vector, context: Context) -> NDArray[np.floating]:
     del context
-    spoilt = honest.copy()
+    spoilt: Vector = np.array(honest)
     spoilt[len(spoilt) // 2] = np.nan
     return spoilt
 
 
 def _oversized(honest: Vector, context: Context) -> NDArray[np.floating]:
     del context
-    return np.where(honest < 0, -OVERSIZED_VALUE, OVERSIZED_VALUE)
+    return np.asarray(np.where(honest < 0, -OVERSIZED_VALUE, OVERSIZED_VALUE))
 
 
 ATTACKS: dict[str, Attack] = {

@@ -1,7 +1,7 @@
 """Model objects on their way down: many requests, few transmissions.
 
-Requests for one object that come within ``coalesce_seconds`` are answered together: on the shared topic
-``c`` if several devices ask, on the device's own topic if it is one. While an object is being sent, new
+Requests for one object that come within ``coalesce_seconds`` are answered together: a large one on the shared
+topic ``c`` if several devices ask, a small one (BROADCAST_FROM_BYTES) on each device's own topic. While an object is being sent, new
 requests for it wait for the next turn: they have missed its beginning.
 
 A machine per object, kept for a while after it is done, so that a device that lost some chunks gets
@@ -18,6 +18,7 @@ from gossamer.aggregator.store.objects import StoredObject
 from gossamer.broker_bridge.actions import Publish
 from gossamer.broker_bridge.settings import BridgeSettings
 from gossamer.wire.codes import Kind
+from gossamer.wire.limits import BROADCAST_FROM_BYTES
 from gossamer.wire.missing import Missing, canonical
 from gossamer.wire.transfer import Send, Sender, SenderState
 
@@ -42,7 +43,7 @@ class _Waiting:
 @dataclass(slots=True)
 class _Sending:
     sender: Sender
-    topic: str
+    topics: tuple[str, ...]
 
 
 class Downloads:
@@ -116,20 +117,24 @@ class Downloads:
         return True
 
     def _begin(self, name: bytes, waiting: _Waiting, now: float) -> list[Publish]:
-        topics, company = self._settings.topics, len(waiting.devices) > 1
-        topic = topics.shared_topic("c") if company else topics.device_topic("a", min(waiting.devices))
         present = self._sending.pop(name, None)
         if present is None or present.sender.state is not SenderState.DONE:  # none, or one that gave up
             stored = self._fetch(name)
             if stored is None:
                 return []
-            present = _Sending(self._sender(stored), topic)
-        present.topic = topic
+            present = _Sending(self._sender(stored), ())
+        present.topics = self._topics(present.sender.offer.size, waiting.devices)
         self._sending[name] = present
         wanted = canonical(i for i in waiting.missing or () if i < present.sender.chunks)
         if waiting.missing and not wanted:
             return []  # chunks that the object does not have
         return self._publish(name, present, present.sender.resend(wanted, now))
+
+    def _topics(self, size: int, devices: set[str]) -> tuple[str, ...]:
+        topics = self._settings.topics
+        if len(devices) > 1 and size > BROADCAST_FROM_BYTES:
+            return (topics.shared_topic("c"),)
+        return tuple(topics.device_topic("a", device) for device in sorted(devices))
 
     def _sender(self, stored: StoredObject) -> Sender:
         return Sender(
@@ -142,4 +147,6 @@ class Downloads:
         )
 
     def _publish(self, name: bytes, sending: _Sending, sends: list[Send]) -> list[Publish]:
-        return [Publish(sending.topic, s.message.serialize(), tag=(name, s.token)) for s in sends]
+        return [
+            Publish(topic, s.message.serialize(), tag=(name, s.token)) for s in sends for topic in sending.topics
+        ]

@@ -12,6 +12,7 @@ import hashlib
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gossamer.errors import BadSignature, IncompleteMessage, MalformedMessage
 from gossamer.wire.items import Reader, encode
@@ -56,7 +57,8 @@ def verify1(public: Ed25519PublicKey, data: bytes, aad: bytes) -> bytes:
 
 def key_id(public: Ed25519PublicKey) -> bytes:
     """Return the 4 bytes that name a key, a hint: the front of the SHA-256 of its 32 raw bytes."""
-    return hashlib.sha256(public.public_bytes_raw()).digest()[:KEY_ID_BYTES]
+    raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return hashlib.sha256(raw).digest()[:KEY_ID_BYTES]
 
 
 def open_unverified(data: bytes) -> tuple[bytes, bytes]:

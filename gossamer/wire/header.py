@@ -93,9 +93,7 @@ def sign_update(key: Ed25519PrivateKey, header: UpdateHeader, fleet: str, device
     return cose.sign1(key, header.serialize(), update_aad(fleet, device, body))
 
 
-def verify_update(
-    public: Ed25519PublicKey, data: bytes, fleet: str, device: str, body: bytes
-) -> UpdateHeader:
+def verify_update(public: Ed25519PublicKey, data: bytes, fleet: str, device: str, body: bytes) -> UpdateHeader:
     """Return the header that the owner of ``public`` signed for exactly this fleet, device and body.
 
     Raises:

@@ -89,3 +89,8 @@ SPARE_SENDS = 16
 
 MAX_BAD_BODIES = 3
 """Whole bodies with the wrong digest that a receiver throws away before it rejects the object."""
+
+BROADCAST_FROM_BYTES = 4_000
+"""A model object up to this size goes to each device on its own topic; a larger one that several devices ask for is
+sent once, on the shared topic. Listening there costs a device some 200 bytes to subscribe and leave, and whatever is
+sent to others meanwhile: more than a small object is worth."""

@@ -34,8 +34,8 @@ def check_missing(missing: Missing) -> None:
 def encode_missing(missing: Missing) -> bytes:
     """Return the one item that stands for the list.
 
-    >>> encode_missing(()).hex(), encode_missing((2, 5)).hex(), encode_missing((0, 1, 2, 3)).hex()
-    ('80', '820205', '410f')
+    >>> encode_missing(()).hex(), encode_missing((2, 50)).hex(), encode_missing((0, 1, 2, 3)).hex()
+    ('80', '82021832', '410f')
     """
     array = encode(missing)
     if not missing:

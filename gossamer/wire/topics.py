@@ -121,9 +121,7 @@ class Topics:
             return self.shared_topic(kind)
         _check_kind(kind, DEVICE_KINDS)
         if bucket is not None and ("{bucket}" not in self.device or not _BUCKET.fullmatch(bucket)):
-            raise ConfigError(
-                f"bucket {bucket!r}: expected two hexadecimal digits and {{bucket}} in {self.device!r}"
-            )
+            raise ConfigError(f"bucket {bucket!r}: expected two hexadecimal digits and {{bucket}} in {self.device!r}")
         return self.device.format(fleet=self.fleet, kind=kind, bucket=bucket or "+", device="+")
 
     def parse(self, topic: str) -> TopicParts | None:
@@ -170,6 +168,4 @@ def _check_template(name: str, template: str, needed: set[str], known: set[str])
     levels = template.split("/")
     for place in {"bucket", "device"} & set(places):
         if f"{{{place}}}" not in levels:
-            raise ConfigError(
-                f"{name} topic template: {{{place}}} must fill a level of its own: {template!r}"
-            )
+            raise ConfigError(f"{name} topic template: {{{place}}} must fill a level of its own: {template!r}")

@@ -57,9 +57,7 @@ class Offer(Checked):
 
     def serialize(self) -> bytes:
         """Return the bytes on the wire."""
-        return sequence(
-            self.TYPE, self.object_id, self.kind, self.size, self.chunk_bytes, self.header, self.body
-        )
+        return sequence(self.TYPE, self.object_id, self.kind, self.size, self.chunk_bytes, self.header, self.body)
 
     @classmethod
     def read(cls, reader: Reader) -> Offer:

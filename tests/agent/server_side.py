@@ -15,6 +15,7 @@ from gossamer.compression.layout import Layout
 from gossamer.errors import IncompleteMessage, MalformedMessage
 from gossamer.wire import messages as msg
 from gossamer.wire.header import verify_update
+from gossamer.wire.limits import BROADCAST_FROM_BYTES
 from gossamer.wire.manifest import Fit, sign_manifest
 from gossamer.wire.participation import Participation
 from gossamer.wire.transfer import Done, Need, Receiver, chunk_bytes_for
@@ -129,7 +130,7 @@ class ServerSide:
         if not inline:
             for index in message.missing or range(-(-len(data) // size)):
                 chunk = msg.Chunk(message.object_id, index, data[index * size : (index + 1) * size])
-                out.append(("c", chunk.serialize()))
+                out.append(("c" if len(data) > BROADCAST_FROM_BYTES else "a", chunk.serialize()))
         return out
 
     def _query(self, object_id: bytes) -> Out:

@@ -168,7 +168,9 @@ def test_killed_at_random_it_still_gets_every_round_counted(
         if server.round in server.counted and server.round < 3:
             server.advance()
             bridge.announce()
+    births = len(bridge.births)
     process = start(config)
+    bridge.serve(lambda: len(bridge.births) > births)
     while server.round < 3 or 3 not in server.counted:
         bridge.serve(lambda: server.round in server.counted)
         if server.round < 3:
@@ -244,6 +246,15 @@ def test_it_ends_in_time_during_a_fit(tmp_path: Path, bridge: Bridge, listening:
     assert store.outbox() is None
     assert store.marks().done_round == -1  # not lost: it is fitted again
     store.close()
+
+
+def test_an_agent_ends_without_leaving_descriptors(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    agent = Agent(load(configuration(tmp_path, 1883), {}), lambda _level, _text: None)
+    agent.stop()
+    agent.run()
+    agent.stop()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_it_ends_in_time_while_connecting(tmp_path: Path) -> None:

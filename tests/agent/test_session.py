@@ -57,12 +57,29 @@ def test_first_round_costs_no_download(device: Device, server: ServerSide) -> No
     assert device.store.residual(JOB) is not None
 
 
-def test_later_rounds_fetch_a_delta_and_listen_only_meanwhile(device: Device, server: ServerSide) -> None:
+def test_a_large_object_comes_on_the_shared_topic_and_it_listens_only_meanwhile(tmp_path: Path) -> None:
+    server = ServerSide(d=4000, chunk_bytes=4000)
+    device = Device(tmp_path, trainer=Tiny(4000), chunk_bytes=4000)
+    device.connect()
+    for _ in range(6):
+        server.advance()
+    device.receive("m", server.manifest())
+    assert "c" in device.topics
+    device.disconnect()
+    device.connect()
+    assert "c" in device.topics
+    exchange(device, server)
+    assert list(server.counted) == [6]
+    assert "c" not in device.topics
+
+
+def test_later_rounds_fetch_a_delta(device: Device, server: ServerSide) -> None:
     play_round(device, server)
     for _ in range(3):
         server.advance()
-        play_round(device, server)
-        assert "c" not in device.topics
+        device.receive("m", server.manifest())
+        assert "c" not in device.topics  # small ones come on the device's own topic
+        exchange(device, server)
     assert list(server.counted) == [0, 1, 2, 3]
     kinds = [server.objects[each][1] for each in server.gets]
     assert set(kinds) == {msg.Kind.DELTA}

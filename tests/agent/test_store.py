@@ -190,7 +190,7 @@ def traced(path):
     return connection
 storage._connect = traced
 store = open_store(directory)
-first = store.marks().round + 1
+first = store.marks().done_round + 1
 print("ready", flush=True)
 for i in range(first, first + int(sys.argv[3])):
     entry = store.outbox()

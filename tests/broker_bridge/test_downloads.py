@@ -83,7 +83,19 @@ class TestObjects:
         assert digest(decode_snapshot(received(published), D)) == manifest.digest
         assert desk.tick(99.0) == []
 
-    def test_many_devices_get_it_once_on_the_shared_topic(self, desk: Desk) -> None:
+    def test_a_small_one_goes_to_each_of_many_devices(self, desk: Desk) -> None:
+        manifest = desk.fleet.manifest()
+        for name in desk.fleet.names:
+            desk.send(name, Get(manifest.ways[0].object_id))
+        published = desk.settle(desk.tick())
+        for name in desk.fleet.names:
+            own = [p for p in published if p.topic == TOPICS.device_topic("a", name)]
+            assert digest(decode_snapshot(received(own), D)) == manifest.digest
+
+    def test_many_devices_get_a_large_one_once_on_the_shared_topic(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(downloads, "BROADCAST_FROM_BYTES", 100)
         manifest = desk.fleet.manifest()
         for name in desk.fleet.names:
             desk.send(name, Get(manifest.ways[0].object_id))
@@ -106,7 +118,8 @@ class TestObjects:
         assert {p.topic for p in again} == {TOPICS.device_topic("a", "d2")}
         received(again)
 
-    def test_only_what_is_missing_is_sent_again(self, desk: Desk) -> None:
+    def test_only_what_is_missing_is_sent_again(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(downloads, "BROADCAST_FROM_BYTES", 100)
         name = desk.fleet.manifest().ways[0].object_id
         desk.send("d1", Get(name))
         desk.settle(desk.tick())

@@ -24,9 +24,7 @@ def chunk_bytes_for(size: int, limit: int = DEFAULT_CHUNK_BYTES) -> int:
         raise InputError(f"chunk_bytes: expected 1..{MAX_CHUNK_BYTES}, got {limit}")
     count = chunk_count(size, limit)
     if count > MAX_CHUNKS:
-        raise InputError(
-            f"{size} bytes in chunks of {limit} are {count} chunks, {MAX_CHUNKS} at most; raise it"
-        )
+        raise InputError(f"{size} bytes in chunks of {limit} are {count} chunks, {MAX_CHUNKS} at most; raise it")
     return -(-size // count)
 
 

@@ -30,9 +30,7 @@ class Receiver:
     It holds the object in memory, ``offer.size`` bytes: drop a machine that rests, rebuild it from ``have``.
     """
 
-    def __init__(
-        self, offer: Offer, have: Mapping[int, bytes] | None = None, *, patience: float | None = None
-    ) -> None:
+    def __init__(self, offer: Offer, have: Mapping[int, bytes] | None = None, *, patience: float | None = None) -> None:
         if patience is not None and not patience > 0:
             raise InputError(f"patience: expected more than 0 seconds, got {patience}")
         self.offer = offer
