@@ -120,12 +120,12 @@ BROKERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Listening]
 }
 
 
-def self_signed(directory: Path) -> tuple[Path, Path]:
-    """Write a P-256 certificate for 127.0.0.1 and localhost that is its own authority, and its key."""
+def self_signed(directory: Path, host: str = HOST) -> tuple[Path, Path]:
+    """Write a P-256 certificate for ``host`` (an address) and localhost that is its own authority, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gossamer test broker")])
     now = datetime.datetime.now(datetime.timezone.utc)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address(HOST))])
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address(host))])
     usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
     builder = (
         x509.CertificateBuilder()

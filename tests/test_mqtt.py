@@ -293,14 +293,14 @@ def test_tls_and_resumption(tmp_path: Path) -> None:
         for _ in range(2):
             before = link.account()
             link.connect()
+            account = link.account() - before
+            overheads.append(account.up["tls"] + account.down["tls"])
             link.subscribe("t/#")
             # Larger than a TLS record, many at once: nothing may stay behind in the TLS layer.
             for i in range(20):
                 link.publish("t/1", bytes([i]) * 9000)
             pump(link, lambda: len(seen.payloads()) % 20 == 0 and link.unacknowledged == 0 and seen.payloads())
             link.disconnect()
-            account = link.account() - before
-            overheads.append(account.up["tls"] + account.down["tls"])
         assert len(seen.payloads()) == 40
         assert overheads[1] < overheads[0] - 500  # no certificate the second time
         stranger = replace(listening.settings("y"), tls=TlsSettings())

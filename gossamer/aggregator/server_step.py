@@ -61,14 +61,14 @@ def server_step(spec: str) -> ServerStep:
     try:
         if name == "fedavg":
             rate = float(text) if text else DEFAULT_LEARNING_RATE
-            return ServerStep(f"fedavg:{_rate(rate):g}", rate)
+            return ServerStep(f"fedavg:{_rate(rate)!r}", rate)
         if name == "fedavgm":
             rate_text, _, momentum_text = text.partition("/")
             momentum = float(momentum_text) if momentum_text else DEFAULT_MOMENTUM
             if not 0.0 < momentum < 1.0:
                 raise ValueError(f"momentum must be in (0, 1), got {momentum}")
-            rate = float(rate_text) if rate_text else 1.0 - momentum
-            return ServerStep(f"fedavgm:{_rate(rate):g}/{momentum:g}", rate, momentum)
+            rate = float(rate_text) if rate_text else round(1.0 - momentum, 12)
+            return ServerStep(f"fedavgm:{_rate(rate)!r}/{momentum!r}", rate, momentum)
     except ValueError as error:
         raise ConfigError(f"server step {spec!r}: {error}") from error
     raise ConfigError(f"server step {spec!r} is not known; choose fedavg, fedavg:LR or fedavgm:LR/MOMENTUM")

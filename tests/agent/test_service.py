@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import socket
@@ -168,9 +169,8 @@ def test_killed_at_random_it_still_gets_every_round_counted(
         if server.round in server.counted and server.round < 3:
             server.advance()
             bridge.announce()
-    births = len(bridge.births)
     process = start(config)
-    bridge.serve(lambda: len(bridge.births) > births)
+    bridge.serve(lambda: listens_to_signals(process.pid))
     while server.round < 3 or 3 not in server.counted:
         bridge.serve(lambda: server.round in server.counted)
         if server.round < 3:
@@ -179,6 +179,11 @@ def test_killed_at_random_it_still_gets_every_round_counted(
     log = stop(process)
     assert process.returncode == 0, log
     assert list(server.counted.values()) == undisturbed
+
+
+def listens_to_signals(pid: int) -> bool:
+    (caught,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def undisturbed_bodies(rounds: int) -> list[bytes]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gossamer.agent import storage
 from gossamer.agent.records import Marks, OutboxEntry, StoredModel
 from gossamer.agent.store import AgentStore, read_ledger
 from gossamer.errors import DiskFull, StoreBusy, StoreError
@@ -170,46 +171,60 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
 
 # -- kill -9 -----------------------------------------------------------------------------------------------
 
-WORKER = """
-import os, signal, sys
-from pathlib import Path
-from gossamer.agent import storage
-from tests.agent.test_store import entry_of, model_of, open_store
 
-directory, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-seen = 0
-def statement(_text):
-    global seen
-    seen += 1
-    if seen == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-plain = storage._connect
-def traced(path):
-    connection = plain(path)
-    connection.set_trace_callback(statement)
-    return connection
-storage._connect = traced
-store = open_store(directory)
-first = store.marks().done_round + 1
-print("ready", flush=True)
-for i in range(first, first + int(sys.argv[3])):
-    entry = store.outbox()
-    if entry is not None:
-        store.settle(entry.object_id, counted=entry.round % 2 == 0)
-    store.keep_manifest(1, i, i)
-    store.begin_partial(i.to_bytes(8, "big"), b"offer")
-    store.keep_chunk(i.to_bytes(8, "big"), 0, b"chunk" * 100)
-    store.keep_model(model_of(i))
-    store.post(entry_of(i))
-    store.settle(entry_of(i).object_id, counted=i % 2 == 0)
-    store.add_to_ledger("m", {"tcp": 1}, {})
-"""
+def work(directory: Path, kill_at: int, rounds: int) -> None:
+    """Play rounds; before statement number ``kill_at`` (0: never) this process kills itself."""
+    seen = 0
+
+    def statement(_text: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    connect = storage._connect
+
+    def traced(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.set_trace_callback(statement)
+        return connection
+
+    storage._connect = traced
+    store = open_store(directory)
+    first = store.marks().done_round + 1
+    print("ready", flush=True)
+    for i in range(first, first + rounds):
+        entry = store.outbox()
+        if entry is not None:
+            store.settle(entry.object_id, counted=entry.round % 2 == 0)
+        store.keep_manifest(1, i, i)
+        store.begin_partial(i.to_bytes(8, "big"), b"offer")
+        store.keep_chunk(i.to_bytes(8, "big"), 0, b"chunk" * 100)
+        store.keep_model(model_of(i))
+        store.post(entry_of(i))
+        store.settle(entry_of(i).object_id, counted=i % 2 == 0)
+        store.add_to_ledger("m", {"tcp": 1}, {})
 
 
-def start_worker(directory: Path, kill_at: int, rounds: int) -> subprocess.Popen[bytes]:
+def crash_everywhere(directory: Path) -> None:
+    """Fork a worker for each crash point, until one gets to the end. Runs in a process of its own."""
+    for kill_at in range(1, 1000):
+        pid = os.fork()
+        if pid == 0:
+            work(directory / str(kill_at), kill_at, 1)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        check_consistent(directory / str(kill_at))
+        if status == 0:
+            print(f"crash points: {kill_at}")
+            return
+        assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def start(call: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(directory), str(kill_at), str(rounds)],
-        stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
+        [sys.executable, "-c", f"from tests.agent.test_store import *; {call}"],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
 
 
@@ -236,24 +251,17 @@ def check_consistent(directory: Path) -> int:
 
 
 def test_killed_before_every_statement(tmp_path: Path) -> None:
-    """A crash point before each statement of a whole round, in pairs of workers to use both processors."""
-    last, kill_at = False, 1
-    while not last:
-        workers = [(start_worker(tmp_path / str(n), n, 1), tmp_path / str(n)) for n in (kill_at, kill_at + 1)]
-        for worker, directory in workers:
-            worker.communicate(timeout=60)
-            last = last or worker.returncode == 0
-            assert worker.returncode in (0, -signal.SIGKILL)
-            check_consistent(directory)
-        kill_at += 2
-    assert kill_at > 40
+    process = start(f"crash_everywhere(Path({str(tmp_path)!r}))")
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert int(out.split()[-1]) > 40
 
 
 def test_killed_at_random_times(tmp_path: Path) -> None:
     rng = random.Random(1)
     reached = -1
     for _ in range(12):
-        worker = start_worker(tmp_path, 0, 1_000_000)
+        worker = start(f"work(Path({str(tmp_path)!r}), 0, 1_000_000)")
         assert worker.stdout is not None
         worker.stdout.readline()
         time.sleep(rng.uniform(0, 0.12))

@@ -90,6 +90,7 @@ def slow_link(link: Link) -> Iterator[Lab]:
         for name in names:
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
+            _no_ipv6(name)
         _connect(names[0], "d0", f"{DEVICE_ADDRESS}/24", names[2], "a0")
         _connect(names[1], "s0", f"{SERVER_ADDRESS}/24", names[2], "b0")
         emulator = subprocess.Popen(
@@ -119,6 +120,13 @@ def _connect(host: str, port: str, address: str, link: str, far_port: str) -> No
         ["ip", "netns", "exec", host, "ethtool", "-K", port, "tx", "off", "tso", "off", "gso", "off", "gro", "off"],
         check=True, capture_output=True,
     )  # fmt: skip
+
+
+def _no_ipv6(namespace: str) -> None:
+    """Its neighbour discovery would be counted as ours."""
+    setting = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
+    script = "".join(f"[ ! -e {setting.format(n)} ] || echo 1 > {setting.format(n)};" for n in ("all", "default"))
+    subprocess.run(["ip", "netns", "exec", namespace, "sh", "-c", script], check=True, capture_output=True)
 
 
 def as_root_of_namespace(command: Sequence[str]) -> list[str]:

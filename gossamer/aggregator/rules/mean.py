@@ -23,9 +23,7 @@ def _combine(state: State, updates: Updates, norms: NDArray[np.float64]) -> Comb
     return Combined(shrunk_mean(updates, factors, np.zeros(updates.d)), state, factors)
 
 
-def shrunk_mean(
-    updates: Updates, factors: NDArray[np.float64], centre: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def shrunk_mean(updates: Updates, factors: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
     """``centre + sum w_i f_i (u_i - centre) / sum w_i``, float64 (d,).
 
     Args:

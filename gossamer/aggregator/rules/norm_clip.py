@@ -44,15 +44,17 @@ def extend_pool(memory: bytes, norms: NDArray[np.float64]) -> NDArray[np.float64
     """The last rounds' norms with this round's at the end, float64 (at most WINDOW * NORMS_PER_ROUND,).
 
     A round enters as ``NORMS_PER_ROUND`` evenly spaced order statistics of its norms (n,), so that every
-    round weighs the same whatever its cohort.
+    round weighs the same whatever its cohort. Zeros stay out: silence says nothing about the usual length, and
+    a silent cohort would halt the next. Empty if nobody ever sent anything else.
     """
-    places = np.arange(NORMS_PER_ROUND) * len(norms) // NORMS_PER_ROUND
-    return np.concatenate([unpack(memory), np.sort(norms)[places]])[-WINDOW * NORMS_PER_ROUND :]
+    heard = np.sort(norms[norms > 0.0])
+    places = np.arange(NORMS_PER_ROUND) * len(heard) // NORMS_PER_ROUND
+    return np.concatenate([unpack(memory), heard[places] if len(heard) else heard])[-WINDOW * NORMS_PER_ROUND :]
 
 
 def lower_median(values: NDArray[np.float64]) -> float:
-    """The lower middle of (k,) values, k >= 1: a value that somebody sent, never a mean of two camps."""
-    return float(np.sort(values)[(len(values) - 1) // 2])
+    """The lower middle of (k,) values: one that somebody sent, never a mean of two camps. 0 for k = 0."""
+    return float(np.sort(values)[(len(values) - 1) // 2]) if len(values) else 0.0
 
 
 def clip_factors(norms: NDArray[np.float64], radius: float) -> NDArray[np.float64]:

@@ -39,9 +39,7 @@ def staleness_weight(lag: int) -> float:
     return 1.0 / math.sqrt(1.0 + lag)
 
 
-def bounded_weights(
-    examples: Sequence[int], lags: Sequence[int], cap: int = EXAMPLE_CAP
-) -> NDArray[np.float64]:
+def bounded_weights(examples: Sequence[int], lags: Sequence[int], cap: int = EXAMPLE_CAP) -> NDArray[np.float64]:
     """Float64 (n,), not normalised, every entry positive.
 
     >>> bounded_weights([10, 20, 1_000_000], [0, 3, 0]).tolist()

@@ -27,9 +27,10 @@ class NaiveRule:
         weights = [min(max(e, 1), limit) / math.sqrt(1 + lag) for e, lag in zip(examples, lags, strict=True)]
         if name == "mean":
             return weighted([(w, u) for w, u in zip(weights, updates, strict=True)])
-        self.norms = [*self.norms, thirty_two([length(u) for u in updates])][-8:]
+        heard = [length(u) for u in updates if any(u)]
+        self.norms = [*self.norms, thirty_two(heard)][-8:] if heard else self.norms
         pool = sorted(norm for norms in self.norms for norm in norms)
-        typical = pool[(len(pool) - 1) // 2]
+        typical = pool[(len(pool) - 1) // 2] if pool else 0.0
         if name == "norm-clip":
             return weighted([(w, clip(u, typical)) for w, u in zip(weights, updates, strict=True)])
         assert name == "clipped-differences"
