@@ -20,6 +20,7 @@
     │   └── StoreBusy            the store is locked by another process
     ├── BrokerRefused            the broker answered and said no (credentials, protocol)
     ├── TrainerFailed            the training child process gave no usable result; one round is lost, not the agent
+    │   └── TrainerKilled        somebody else ended it; worth a few more tries
     └── StoreError               durable state could not be written or read
         └── DiskFull             no space left; state on disk is as it was
 
@@ -117,6 +118,10 @@ class BrokerRefused(GossamerError):
 
 class TrainerFailed(GossamerError):
     """The training child gave no usable result."""
+
+
+class TrainerKilled(TrainerFailed):
+    """The training child was ended by SIGKILL: by the kernel for its memory, or by an operator."""
 
 
 class StoreError(GossamerError):

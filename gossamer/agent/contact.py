@@ -19,7 +19,7 @@ from gossamer.agent.runner import TrainerProcess
 from gossamer.agent.session import Session
 from gossamer.agent.store import AgentStore
 from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of
-from gossamer.errors import BrokerRefused, BrokerUnreachable, TrainerFailed
+from gossamer.errors import BrokerRefused, BrokerUnreachable, TrainerFailed, TrainerKilled
 from gossamer.mqtt.link import MqttLink
 from gossamer.mqtt.settings import Will
 from gossamer.wire.manifest import Manifest
@@ -254,7 +254,8 @@ class Contact:
                 self._take(answer)
         except TrainerFailed as error:
             self._end_child()
-            self._execute(self._session.training_failed(str(error), time.monotonic()))
+            killed = isinstance(error, TrainerKilled)
+            self._execute(self._session.training_failed(str(error), time.monotonic(), killed=killed))
 
     def _check_child(self, now: float) -> None:
         if self._child is None:

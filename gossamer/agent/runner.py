@@ -19,7 +19,7 @@ from typing import IO, Any, NoReturn
 
 from gossamer.agent.child import PARENT_VARIABLE
 from gossamer.agent.frames import frame, take_frame
-from gossamer.errors import ConfigError, IncompleteMessage, MalformedMessage, TrainerFailed
+from gossamer.errors import ConfigError, IncompleteMessage, MalformedMessage, TrainerFailed, TrainerKilled
 
 #: How much of the child's stderr is kept, and how much of it a message shows.
 _STDERR_BYTES = 4096
@@ -182,7 +182,8 @@ class TrainerProcess:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if code == -signal.SIGKILL:
             how += " (out of memory?)"
-        raise TrainerFailed(f"the training process {how}: {self.complaint or 'it printed nothing'}")
+        failure = TrainerKilled if code == -signal.SIGKILL else TrainerFailed
+        raise failure(f"the training process {how}: {self.complaint or 'it printed nothing'}")
 
     def _drain_complaints(self) -> None:
         try:

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from gossamer.agent.config import AgentSettings
 
 
+KILLS_FORGIVEN = 4
+"""A child that was killed trains again so often before its round is lost: memory that was short may be free a
+moment later, but a fit that never fits must not wear the device down."""
+
+
 class State(Enum):
     """Where the work of this device stands."""
 
@@ -87,6 +92,7 @@ class Session:
         self._bridge = BridgeState(settings.bridge_down_patience_seconds)
         self._bad: set[bytes] = set()
         self._base_bad = False
+        self._kills = 0
         self._last_cose = b""
         self._online = False
         self._ask_at = NEVER
@@ -155,18 +161,23 @@ class Session:
 
     def update_ready(self, entry: OutboxEntry, now: float) -> list[Action]:
         """An update is durable in the outbox."""
-        self._training = None
+        self._training, self._kills = None, 0
         self.marks = replace(self.marks, done_job=entry.job, done_round=entry.round)
         self._enter(Trigger.HAS_UPDATE)
         self._upload = Upload(entry, self._terms, fresh=True)
         return [_info(f"round {entry.round}: update of {len(entry.body)} bytes"), *self._resume(now)]
 
-    def training_failed(self, detail: str, now: float) -> list[Action]:
-        """The child gave no usable result: the round is lost."""
+    def training_failed(self, detail: str, now: float, *, killed: bool = False) -> list[Action]:
+        """The child gave no usable result: the round is lost. One that was ``killed`` may try again first."""
         if self._training is None:
             return []
         manifest, _ = self._training
         self._training = None
+        if killed and self._kills < KILLS_FORGIVEN:
+            self._kills += 1
+            again = f"round {manifest.round}: {detail}; training again"
+            return [do.Log(logging.WARNING, again), *self._plan(now)]
+        self._kills = 0
         self.marks = replace(self.marks, done_job=manifest.job, done_round=manifest.round)
         lost = do.Log(logging.ERROR, f"round {manifest.round} is lost for this device: {detail}")
         return [do.Skip(manifest.job, manifest.round), lost, *self._plan(now)]

@@ -393,3 +393,22 @@ def test_the_table_is_complete() -> None:
     assert reachable == set(State)
     assert {trigger for _, trigger in TRANSITIONS} == set(Trigger)
     assert {state for state, _ in TRANSITIONS} == set(State)
+
+
+@pytest.mark.parametrize(("kills", "counted"), [(KILLS_FORGIVEN, [0]), (KILLS_FORGIVEN + 1, [])])
+def test_a_killed_child_trains_again_a_bounded_number_of_times(
+    device: Device, server: ServerSide, kills: int, counted: list[int]
+) -> None:
+    device.hold_training = []
+    device.receive("m", server.manifest())
+    for _ in range(kills):
+        assert device.hold_training.pop()
+        device.run(device.session.training_failed("ended by SIGKILL", device.now, killed=True))
+    orders, device.hold_training = device.hold_training, None
+    for order in orders:
+        device.train(order)
+    exchange(device, server)
+    assert list(server.counted) == counted
+    server.advance()
+    play_round(device, server)
+    assert list(server.counted) == [*counted, 1], "the next round begins with a clean slate"
