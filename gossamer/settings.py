@@ -58,7 +58,8 @@ def build(
         defaults: the values of fields that ``given`` lacks.
         base: relative paths start here.
         environment: GOSSAMER_KEY and GOSSAMER_TABLE_KEY override the file.
-        at_least, at_most: dotted key -> smallest and largest value of a number.
+        at_least: dotted key -> smallest value of a number.
+        at_most: dotted key -> largest value of a number.
         prefix: of the keys in messages.
 
     Raises:

@@ -1,8 +1,8 @@
 """Model objects on their way down: many requests, few transmissions.
 
 Requests for one object that come within ``coalesce_seconds`` are answered together: a large one on the shared
-topic ``c`` if several devices ask, a small one (BROADCAST_FROM_BYTES) on each device's own topic. While an object is being sent, new
-requests for it wait for the next turn: they have missed its beginning.
+topic ``c`` if several devices ask, a small one (BROADCAST_FROM_BYTES) on each device's own topic. While an
+object is being sent, new requests for it wait for the next turn: they have missed its beginning.
 
 A machine per object, kept for a while after it is done, so that a device that lost some chunks gets
 those and no others. What is not known here any more is not answered: the device asks for the manifest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from pathlib import Path
@@ -13,6 +14,8 @@ from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:
     from gossamer.demo.display import Display
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def demo(
@@ -42,6 +45,9 @@ def demo(
 
     Example: gossamer demo --attackers 2 --attack shift-back --rule clipped-differences
     """
+    # Before numpy is loaded: sums in one order whatever the number of cores, and no thread pool to fork beside.
+    os.environ.update(ONE_THREAD)
+
     from rich.console import Console
 
     from gossamer.demo.attacker import check_attack

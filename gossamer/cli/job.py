@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, parse_option, when
-from gossamer.cli.output import Json, emit, emit_one, note
+from gossamer.cli.output import Json, emit, emit_one
 from gossamer.errors import ConfigError
 
 app = typer.Typer(help="Create, watch, pause and export jobs.", no_args_is_help=True)

@@ -28,7 +28,6 @@ LOOK_SECONDS = 0.25
 LEDGER_LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 2.5
 """After the last round the agents write their byte accounts (every second, and at SIGTERM)."""
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @dataclass
@@ -88,7 +87,7 @@ def run_demo(
 
 def start_processes(supervisor: Supervisor, space: Workspace, options: DemoOptions, port: int) -> None:
     """Start broker, server and one agent for each device."""
-    environment = {**os.environ, **ONE_THREAD, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     python = [sys.executable, "-m"]
     if options.broker == EMBEDDED:
         command = [*python, "gossamer.cli", "broker", "--port", str(port)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gossamer.agent.session import TRANSITIONS, State, Trigger
+from gossamer.agent.session import KILLS_FORGIVEN, TRANSITIONS, State, Trigger
 from gossamer.wire import messages as msg
 
 from .device import Device
