@@ -92,10 +92,8 @@ def _gaussian(honest: Vector, context: Context) -> NDArray[np.floating]:
 def _alie(honest: Vector, context: Context) -> NDArray[np.floating]:
     known = _known(honest, context)
     # One delta has no deviation across devices: its own root mean square stands in.
-    if len(known) > 1:
-        deviation = known.std(axis=0)
-    else:
-        deviation = np.full(len(honest), math.sqrt(float(np.mean(known**2))))
+    own_rms = math.sqrt(float(np.mean(known**2)))
+    deviation = known.std(axis=0) if len(known) > 1 else np.full(len(honest), own_rms)
     return np.asarray(known.mean(axis=0) - alie_z(context.cohort, context.attackers) * deviation)
 
 

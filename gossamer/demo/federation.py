@@ -45,12 +45,17 @@ def trainer(
     return NumpyTrainer(model_for(data), part.x, part.y, (part.x_held_out, part.y_held_out))
 
 
-def fleet(data: str, devices: int, seed: int) -> tuple[list[NumpyTrainer], NumpyTrainer]:
-    """All devices' trainers, and one whose ``evaluate`` is over everyone's held-out examples pooled."""
+def fleet(
+    data: str, devices: int, seed: int, *, honest: int | None = None
+) -> tuple[list[NumpyTrainer], NumpyTrainer]:
+    """All devices' trainers, and one whose ``evaluate`` is over everyone's held-out examples pooled.
+
+    ``honest``: only the first so many devices are judged; the model owes nothing to those that lie.
+    """
     parts = load(data, devices, seed)
     model = model_for(data)
     own = [NumpyTrainer(model, part.x, part.y, (part.x_held_out, part.y_held_out)) for part in parts]
-    return own, NumpyTrainer(model, parts[0].x, parts[0].y, pooled_held_out(data, parts))
+    return own, NumpyTrainer(model, parts[0].x, parts[0].y, pooled_held_out(data, parts[:honest]))
 
 
 def part_of(data: str, device: int, devices: int, seed: int, directory: Path | None) -> Part:

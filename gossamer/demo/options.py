@@ -45,6 +45,11 @@ class DemoOptions:
         """Which devices lie: the last ones."""
         return tuple(range(self.devices - self.attackers, self.devices))
 
+    @property
+    def honest(self) -> int:
+        """How many devices do not lie: the first ones."""
+        return self.devices - self.attackers
+
     def broker_address(self, embedded_port: int) -> tuple[str, int, bool]:
         """Return (host, port, tls). Raises ConfigError for a URL that is none."""
         if self.broker == EMBEDDED:

@@ -32,7 +32,7 @@ SMOOTHING_ROUNDS = 3
 
 def run_reference(options: DemoOptions, tuned: DemoSettings) -> Iterator[ReferencePoint]:
     """Yield the fp32 run round by round: mean as the rule, and nobody lies."""
-    trainers, judge = fleet(options.data, options.devices, options.seed)
+    trainers, judge = fleet(options.data, options.devices, options.seed, honest=options.honest)
     yield from Simulation(fp32_settings(options, tuned), trainers, plain=True).rounds(judge)
 
 

@@ -26,6 +26,8 @@ from gossamer.demo.workspace import Workspace, prepare
 
 LOOK_SECONDS = 0.25
 LEDGER_LOOK_SECONDS = 1.0
+GIVE_UP_SECONDS = 10.0
+"""A round that waits so long for a device whose training failed will wait for ever: the run ends there."""
 SETTLE_SECONDS = 2.5
 """After the last round the agents write their byte accounts (every second, and at SIGTERM)."""
 
@@ -70,7 +72,7 @@ def run_demo(
     thread = reference.start()  # only now: a child is forked while there is one thread
     store = Store.open(space.server.store)
     try:
-        watcher = Watcher(space, store, fleet_of(options.data, options.devices, options.seed)[1])
+        watcher = Watcher(space, store, fleet_of(options.data, options.devices, options.seed, honest=options.honest)[1])
         with display.running():
             _follow(watcher, supervisor, reference, options, display, stop, began)
             seconds = time.monotonic() - began
@@ -110,13 +112,21 @@ def _follow(
     began: float,
 ) -> None:
     ledgers: list[dict[str, int]] = []
-    looked = 0.0
+    looked = sealed_at = began
     while not watcher.finished:
         if stop():
             raise KeyboardInterrupt
         now = time.monotonic()
         supervisor.poll(now)
-        watcher.look()
+        if watcher.look():
+            sealed_at = now
+        failed = sum(ledger.get("count/rounds_failed", 0) for ledger in ledgers)
+        if failed and watcher.sealed and now - sealed_at >= GIVE_UP_SECONDS:
+            display.say(
+                f"The run ends in round {watcher.round}: the model has left the range of numbers that devices can "
+                "train from, so some of them have given up. Without a robust rule, that is what liars do."
+            )
+            break
         if now - looked >= LEDGER_LOOK_SECONDS:
             ledgers, looked = watcher.ledgers(options.devices), now
         display.show(progress_of(watcher, supervisor, reference, options, ledgers, now - began))

@@ -1,4 +1,8 @@
-"""The demo's hyper-parameters, and why they are what they are (benchmarks/demo_accuracy.md has the figures)."""
+"""The demo's hyper-parameters, and why they are what they are (benchmarks/README.md has the figures).
+
+A learning rate below what fp32 alone would take: a sparse update leaves most of what was learned for later, and
+what comes later should still fit. Momentum on the server does the rest of the way. Chosen on seeds 0 to 2.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,27 @@ class DemoSettings:
 
     devices: int = 10
     cohorts: int = 2
-    rounds: int = 100
+    rounds: int = 120
     local_epochs: int = 2
-    batch_size: int = 32
-    learning_rate: float = 0.25
+    batch_size: int = 16
+    learning_rate: float = 0.06
     schedule: str = "cosine"
-    server_step: str = "fedavg"
+    server_step: str = "fedavgm:0.5/0.5"
     codec: str = "ternary:0.05"
     codec_down: str = "ternary:0.025"
 
 
-UNBIASED = DemoSettings(codec="rot1")
-"""For rules that compare updates: a sparse codec's residual makes honest devices look alike too little."""
+WATCH = DemoSettings()
+
+ROBUST = DemoSettings(codec="rot1", server_step="fedavg", learning_rate=0.1)
+"""For clipped differences: an unbiased codec, since the residual of a biased one is clipped away with the attack;
+no momentum on the server, since the rule remembers its last aggregate itself."""
+
+DIGITS = DemoSettings(rounds=60, learning_rate=0.1)
 
 
 def defaults_for(data: str, rule: str) -> DemoSettings:
     """Return the defaults for a data set and a rule."""
-    del data
-    return UNBIASED if rule.startswith("clipped-differences") else DemoSettings()
+    if rule.startswith("clipped-differences"):
+        return ROBUST
+    return DIGITS if data == "digits" else WATCH
