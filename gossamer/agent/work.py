@@ -133,7 +133,8 @@ def make_update(trainer: Trainer, layout: Layout, base: Any, request: dict[str, 
         kept = encoder.uses_residual
         known = kept and request["residual"] is not None
         before = _vector(request["residual"]) if known else np.zeros_like(base)
-        update = residual.compress(encoder, trained - base, before, seed=request["codec_seed"])
+        delta = trained.astype(np.int64) - base  # may leave int32; compress says so
+        update = residual.compress(encoder, delta, before, seed=request["codec_seed"])
     except InputError as error:
         raise TrainerFailed(
             f"the update of round {request['fit']['round']} cannot be encoded: {error}. A smaller learning "

@@ -11,12 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gossamer.compression.arrays import Lattice
 from gossamer.compression.codec import Codec
 from gossamer.compression.codecs import decode
 from gossamer.compression.lattice import from_lattice, narrowed, to_lattice
 from gossamer.errors import InputError
+
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Compressed:
     if_dropped: Lattice
 
 
-def compress(codec: Codec, delta: Lattice, residual: Lattice, *, seed: int) -> Compressed:
-    """Encode delta + residual; for a codec with ``uses_residual`` False pass a residual of zeros.
+def compress(codec: Codec, delta: Lattice | Integers, residual: Lattice, *, seed: int) -> Compressed:
+    """Encode delta + residual. For a codec with ``uses_residual`` False pass a residual of zeros.
 
     Raises `LatticeOverflow` if the sum, or what remains of it, leaves the lattice.
     """

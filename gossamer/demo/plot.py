@@ -31,10 +31,9 @@ def write_plot(figures: Figures, path: Path) -> None:
         color=GOSSAMER_COLOUR, linewidth=2.4, label=f"Gossamer, {figures.codec} up, {figures.codec_down} down",
     )  # fmt: skip
     axes.axhline(figures.accuracy, color=GOSSAMER_COLOUR, linewidth=0.6, linestyle=":")
-    axes.annotate(
-        f"{figures.factor:.0f}x fewer bytes\nto {figures.accuracy:.1%}",
-        xy=(figures.payload_bytes, figures.accuracy),
-        xytext=(18, -42), textcoords="offset points", color=GOSSAMER_COLOUR, fontsize=12, fontweight="bold",
+    axes.text(
+        0.02, 0.86, f"{figures.factor:.0f}x fewer bytes\nto {figures.accuracy:.1%}",
+        transform=axes.transAxes, color=GOSSAMER_COLOUR, fontsize=12, fontweight="bold",
     )  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: human_bytes(value)))

@@ -90,7 +90,7 @@ class Simulation:
         encoder = codec(self.settings.codec_up)
         residual = self.residuals[index] if encoder.uses_residual else np.zeros_like(base)
         codec_seed = derive_seed("codec", seed, round_, index)
-        sent = compress(encoder, trained - base, residual, seed=codec_seed)
+        sent = compress(encoder, trained.astype(np.int64) - base, residual, seed=codec_seed)
         self.residuals[index] = sent.if_counted
         self.payload_up += FLOAT_BYTES * d if self.plain else len(sent.body)
         return Update(index, open_body(sent.body, d), result.examples)
