@@ -31,11 +31,20 @@ T = TypeVar("T")
 def read_toml(path: Path, advice: str) -> dict[str, Any]:
     """Parse a TOML file. Raises :class:`ConfigError`; ``advice`` says how one comes by a missing file."""
     try:
-        parsed: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        parsed = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration file {path}: {advice}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"configuration file {path} cannot be read as TOML: {error}") from error
+    return parsed
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML text. Raises :class:`ConfigError` with the line where it goes wrong."""
+    try:
+        parsed: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(error)) from error
     return parsed
 
 

@@ -80,6 +80,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             found[name] = "(set)"
         elif isinstance(value, Path):
             found[name] = str(value)
+        elif isinstance(value, list):
+            found[name] = [str(each) for each in value]
         else:
             found[name] = value
     return found

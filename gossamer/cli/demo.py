@@ -52,10 +52,12 @@ def demo(
 
     from gossamer.demo.attacker import check_attack
     from gossamer.demo.display import Display, envelope_table, farewell, result_table
+    from gossamer.demo.federation import model_for
     from gossamer.demo.options import DemoOptions
     from gossamer.demo.plot import write_plot
     from gossamer.demo.run import run_demo
     from gossamer.demo.settings import defaults_for
+    from gossamer.demo.workspace import job_settings
 
     if attackers:
         check_attack(attack)
@@ -66,7 +68,7 @@ def demo(
         seed=seed,
         devices=count,
         cohorts=min(tuned.cohorts, count) if cohorts is None else cohorts,
-        rounds=rounds or tuned.rounds,
+        rounds=tuned.rounds if rounds is None else rounds,
         codec=codec or tuned.codec,
         codec_down=codec_down or tuned.codec_down,
         rule=rule,
@@ -76,6 +78,8 @@ def demo(
         ca_file=ca_file,
     )
     options.check()
+    model_for(data)
+    job_settings(options, tuned).check()
     for file in (json_file, plot):
         if file is not None and not file.resolve().parent.is_dir():
             raise ConfigError(f"the directory of {file} does not exist; create it first")

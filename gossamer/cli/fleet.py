@@ -65,7 +65,7 @@ def enroll(
 
     files = ServerFiles(state)
     broker = files.settings().broker
-    address = BrokerAddress(host or broker.host, port or broker.port, broker.tls, broker.insecure)
+    address = BrokerAddress(host or broker.host, broker.port if port is None else port, broker.tls, broker.insecure)
     options = dict(parse_option(each) for each in option or [])
     path = enroll_device(files, DeviceSpec(device, trainer, options, state_dir), address)
     emit_one({"device": device, "configuration": str(path)}, as_json=as_json)
@@ -137,11 +137,11 @@ def parse_option(text: str) -> tuple[str, str | int | float | bool]:
     """Return KEY=VALUE as a pair; numbers and true/false become such.
 
     Raises:
-        ConfigError: no = in it.
+        ConfigError: no = in it, or a key that no factory can have as a parameter.
     """
     key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--option {text!r}: expected KEY=VALUE")
+    if not equals or not (key.isascii() and key.isidentifier()):
+        raise ConfigError(f"--option {text!r}: expected KEY=VALUE, KEY a parameter of the factory")
     if value in ("true", "false"):
         return key, value == "true"
     for kind in (int, float):

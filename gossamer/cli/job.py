@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, parse_option, when
 from gossamer.cli.output import Json, emit, emit_one
-from gossamer.errors import ConfigError
+from gossamer.errors import ConfigError, GossamerError
 
-app = typer.Typer(help="Create, watch, pause and export jobs.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from gossamer.agent.trainer import Weights
+
+app = typer.Typer(help="Create, list and export jobs.", no_args_is_help=True)
 
 
 @app.command()
@@ -41,8 +44,7 @@ def create(
     settings = JobSettings.from_mapping(table)
     if settings.fleet != fleet:
         raise ConfigError(f"{file}: fleet {settings.fleet!r}, but {state} is of fleet {fleet!r}")
-    made = make_trainer(trainer, dict(parse_option(each) for each in option or []))
-    arrays = made.initial(settings.seed)
+    arrays = first_weights(trainer, dict(parse_option(each) for each in option or []), settings.seed)
     layout = Layout.of(arrays)
     model = to_lattice(layout.flatten(arrays))
     if not dry_run:
@@ -56,11 +58,22 @@ def create(
     emit_one(shown, as_json=as_json)
 
 
-def make_trainer(name: str, options: dict[str, Any]) -> Any:
-    """Import a trainer factory and call it, in this process: the operator runs the operator's own code."""
-    from gossamer.agent.work import make_trainer as load_trainer
+def first_weights(name: str, options: dict[str, Any], seed: int) -> Weights:
+    """Import a trainer factory, also from the working directory, and ask for the first model.
 
-    return load_trainer(name, options, [])
+    In this process: the operator runs the operator's own code.
+
+    Raises:
+        ConfigError, TrainerFailed: no such factory, or it failed; the message has the exception.
+    """
+    from gossamer.agent.work import initial, make_trainer
+
+    try:
+        return initial(make_trainer(name, options, [str(Path.cwd())]), seed)
+    except GossamerError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(f"trainer {name!r} failed: {type(error).__name__}: {error}") from error
 
 
 @app.command("list")
@@ -72,7 +85,9 @@ def list_jobs(state: StateDirectory = DEFAULT_STATE, as_json: Json = False) -> N
     from gossamer.aggregator.store import Store, inbox, jobs, rounds
     from gossamer.fleet.server_files import ServerFiles
 
-    store = Store.open(ServerFiles(state).store)
+    files = ServerFiles(state)
+    files.settings()
+    store = Store.open(files.store)
     rows = []
     try:
         with store.read() as db:
@@ -114,7 +129,9 @@ def export(
     from gossamer.compression.lattice import digest, from_lattice
     from gossamer.fleet.server_files import ServerFiles
 
-    store = Store.open(ServerFiles(state).store)
+    files = ServerFiles(state)
+    files.settings()
+    store = Store.open(files.store)
     try:
         with store.read() as db:
             row = next((job for job in jobs.every(db) if job.name == name), None)

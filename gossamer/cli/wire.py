@@ -65,9 +65,15 @@ def captured(data: bytes) -> list[tuple[str, bytes]]:
     """Return (topic or '', payload) for every message in a capture."""
     try:
         lines = [line.split() for line in data.decode("ascii").splitlines() if line.strip()]
-        return [(words[0] if len(words) > 1 else "", bytes.fromhex(words[-1])) for words in lines]
+        return [_line(words) for words in lines]
     except ValueError:
         return [("", data)]
+
+
+def _line(words: list[str]) -> tuple[str, bytes]:
+    if len(words) == 1 and "/" in words[0]:
+        return words[0], b""  # a topic and no payload: a retained message was deleted
+    return words[0] if len(words) > 1 else "", bytes.fromhex(words[-1])
 
 
 def describe(topic: str, payload: bytes) -> dict[str, Any]:

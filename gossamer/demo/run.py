@@ -23,6 +23,7 @@ from gossamer.demo.settings import DemoSettings
 from gossamer.demo.supervisor import Supervisor
 from gossamer.demo.watcher import Watcher
 from gossamer.demo.workspace import Workspace, prepare
+from gossamer.mqtt import MqttLink, MqttSettings, TlsSettings
 
 LOOK_SECONDS = 0.25
 LEDGER_LOOK_SECONDS = 1.0
@@ -65,6 +66,8 @@ def run_demo(
     """
     began = time.monotonic()
     port = free_port()
+    if options.broker != EMBEDDED:
+        try_broker(options)
     space = prepare(directory, options, tuned, port)
     supervisor = Supervisor(space.pids)
     reference = Reference(options, tuned)
@@ -76,7 +79,7 @@ def run_demo(
         with display.running():
             _follow(watcher, supervisor, reference, options, display, stop, began)
             seconds = time.monotonic() - began
-            _finish_reference(thread, watcher, reference, options, supervisor, display, began)
+            _finish_reference(thread, watcher, reference, options, supervisor, display, stop, began)
         time.sleep(SETTLE_SECONDS)
         supervisor.stop()
         if reference.failure:
@@ -85,6 +88,32 @@ def run_demo(
     finally:
         supervisor.stop()
         store.close()
+
+
+def try_broker(options: DemoOptions) -> None:
+    """Connect to the user's broker once, before anything is made. Raises BrokerUnreachable or BrokerRefused."""
+    host, port, tls = options.broker_address(0)
+    authority = TlsSettings(ca_file=Path(options.ca_file) if options.ca_file else None)
+    settings = MqttSettings(client_id="gossamer-demo", host=host, port=port, tls=authority if tls else None)
+    link = MqttLink(settings, Listener())
+    link.connect()
+    link.disconnect()
+
+
+class Listener:
+    """Hears nothing: see :class:`gossamer.mqtt.Handler`."""
+
+    def connected(self, session_present: bool) -> None:
+        """Ignore."""
+
+    def message(self, topic: str, payload: bytes, token: int) -> None:
+        """Ignore."""
+
+    def puback(self, mid: int) -> None:
+        """Ignore."""
+
+    def disconnected(self, reason: str) -> None:
+        """Ignore."""
 
 
 def start_processes(supervisor: Supervisor, space: Workspace, options: DemoOptions, port: int) -> None:
@@ -123,8 +152,8 @@ def _follow(
         failed = sum(ledger.get("count/rounds_failed", 0) for ledger in ledgers)
         if failed and watcher.sealed and now - sealed_at >= GIVE_UP_SECONDS:
             display.say(
-                f"The run ends in round {watcher.round}: the model has left the range of numbers that devices can "
-                "train from, so some of them have given up. Without a robust rule, that is what liars do."
+                f"The run ends in round {watcher.round}: devices have failed to train from this model "
+                f"({failure(watcher.space)})."
             )
             break
         if now - looked >= LEDGER_LOOK_SECONDS:
@@ -141,15 +170,27 @@ def _finish_reference(
     options: DemoOptions,
     supervisor: Supervisor,
     display: Display,
+    stop: Callable[[], bool],
     began: float,
 ) -> None:
     while thread.is_alive():
+        if stop():
+            raise KeyboardInterrupt
         thread.join(LOOK_SECONDS)
         supervisor.poll(time.monotonic())
         ledgers = watcher.ledgers(options.devices)
         display.show(
             progress_of(watcher, supervisor, reference, options, ledgers, time.monotonic() - began)
         )
+
+
+def failure(space: Workspace) -> str:
+    """Return what a device says of the round it has lost."""
+    for log in sorted(space.logs.glob("agent-*.log")):
+        for line in log.read_text(errors="replace").splitlines():
+            if "is lost for this device" in line:
+                return line.split("error: ", 1)[-1]
+    return f"see {space.logs}"
 
 
 def points_of(

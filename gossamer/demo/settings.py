@@ -1,7 +1,8 @@
 """The demo's hyper-parameters, and why they are what they are (benchmarks/README.md has the figures).
 
-A learning rate below what fp32 alone would take: a sparse update leaves most of what was learned for later, and
-what comes later should still fit. Momentum on the server does the rest of the way. Chosen on seeds 0 to 2.
+A learning rate below what fp32 alone would take, and constant: a sparse update leaves much of what was learned for
+later, and what comes later should still fit; momentum on the server does the rest of the way. Chosen by hand on
+seeds 0 to 3, so that both runs still learn in their last rounds; the fp32 reference has the same settings.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ class DemoSettings:
     rounds: int = 120
     local_epochs: int = 2
     batch_size: int = 16
-    learning_rate: float = 0.06
-    schedule: str = "cosine"
+    learning_rate: float = 0.05
+    schedule: str = "constant"
     server_step: str = "fedavgm:0.5/0.5"
-    codec: str = "ternary:0.05"
-    codec_down: str = "ternary:0.025"
+    codec: str = "ternary:0.06"
+    codec_down: str = "ternary:0.03"
 
 
 WATCH = DemoSettings()
 
-ROBUST = DemoSettings(codec="rot1", server_step="fedavg", learning_rate=0.1)
+ROBUST = DemoSettings(codec="rot1", server_step="fedavg", learning_rate=0.1, schedule="cosine")
 """For clipped differences: an unbiased codec, since the residual of a biased one is clipped away with the attack;
 no momentum on the server, since the rule remembers its last aggregate itself."""
 

@@ -1,7 +1,7 @@
 """Operating-system processes of the demo: started, watched, started again when they die, ended together.
 
-This is the small part of systemd that a demo needs. It never restarts a process that ended with an
-error of its configuration (exit code 2): such a process would fail the same way for ever.
+This is the small part of systemd that a demo needs. It never restarts a process whose exit code says that it would
+fail the same way for ever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ RESTART_SECONDS = 0.3
 """Pause before a dead process is started again: long enough not to spin, short enough not to be noticed."""
 STOP_SECONDS = 5.0
 """How long processes may take to end after SIGTERM (they promise 2 s) before they are killed."""
-CONFIG_EXIT_CODE = 2
+FATAL_EXIT_CODES = frozenset({2, 74, 77})
+"""A setting, the disk, credentials: it would fail the same way for ever."""
+MAX_FAILURES = 10
+"""A process that ended by itself so often, whatever it said, is not started again. Being killed does not count."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -40,6 +43,7 @@ class Supervised:
     process: subprocess.Popen[bytes] | None = None
     died_at: float | None = None
     restarts: int = 0
+    failures: int = 0
 
 
 def _die_with_parent() -> None:
@@ -74,7 +78,10 @@ class Supervisor:
         for entry in self.processes.values():
             if entry.process is None or entry.process.poll() is None:
                 continue
-            if entry.process.returncode == CONFIG_EXIT_CODE:
+            code = entry.process.returncode
+            if entry.died_at is None and code > 0:
+                entry.failures += 1
+            if code in FATAL_EXIT_CODES or entry.failures > MAX_FAILURES:
                 raise ProcessFailed(f"{entry.name} cannot run: {last_lines(entry.log)} (whole log: {entry.log})")
             if entry.died_at is None:
                 entry.died_at = now

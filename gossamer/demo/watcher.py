@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sqlalchemy.engine import Connection
+
 from gossamer.agent.store import read_ledger
 from gossamer.agent.trainer import NumpyTrainer
 from gossamer.aggregator.jobs import layout_from_json
@@ -13,6 +15,7 @@ from gossamer.aggregator.store import Store, devices, inbox, jobs, models, rejec
 from gossamer.aggregator.store.jobs import JobState
 from gossamer.aggregator.store.rounds import RoundState
 from gossamer.compression.lattice import from_lattice
+from gossamer.compression.objects import step_of
 from gossamer.demo.workspace import JOB, Workspace
 from gossamer.errors import StoreError
 
@@ -41,6 +44,7 @@ class Watcher:
     counted: tuple[int, ...] = ()
     finished: bool = False
     digest: str = ""
+    held: tuple[int, models.Lattice] | None = None
 
     def look(self) -> bool:
         """Bring everything up to date; returns whether a round was sealed since the last look."""
@@ -53,9 +57,7 @@ class Watcher:
             for row in rounds.every(db, JOB)[before:]:
                 if row.state is not RoundState.SEALED or row.report is None:
                     break
-                lattice = models.lattice(db, JOB, row.version + 1)
-                if lattice is None:
-                    break
+                lattice = self._model(db, row.version + 1)
                 report = json.loads(row.report)
                 accuracy = self.judge.evaluate(layout.unflatten(from_lattice(lattice)))["accuracy"]
                 earlier = self.sealed[-1] if self.sealed else Sealed(-1, 0.0, 0, 0, 0)
@@ -76,13 +78,27 @@ class Watcher:
                 self._at_work(db, latest, settings)
         return len(self.sealed) > before
 
-    def _at_work(self, db: object, latest: rounds.RoundRow, settings: Mapping[str, object]) -> None:
+    def _model(self, db: Connection, version: int) -> models.Lattice:
+        """Return a version's model. The store keeps few of them whole; the steps lead from the last one seen."""
+        kept = models.lattice(db, JOB, version)
+        if kept is None:
+            start, vector = self.held or (0, models.lattice(db, JOB, 0))
+            steps = models.steps(db, JOB, after=start, upto=version)
+            if vector is None or steps is None:
+                raise StoreError(f"model version {version} is no longer in the store: start a new run")
+            kept = vector
+            for step in steps:
+                kept = kept + step_of(step, len(kept))
+        self.held = (version, kept)
+        return kept
+
+    def _at_work(self, db: Connection, latest: rounds.RoundRow, settings: Mapping[str, object]) -> None:
         from gossamer.aggregator.jobs import JobSettings
 
         schedule = JobSettings.from_mapping(settings).schedule(latest.devices)
         self.cohort = schedule.cohort(latest.round)
-        index = {d.id: d.index for d in devices.every(db)}  # type: ignore[arg-type]
-        senders = inbox.senders(db, JOB, latest.round)  # type: ignore[arg-type]
+        index = {d.id: d.index for d in devices.every(db)}
+        senders = inbox.senders(db, JOB, latest.round)
         self.counted = tuple(index[name] for name in senders if name in index)
 
     def rejections(self) -> dict[str, int]:

@@ -4,17 +4,21 @@ leaves nothing half-done when power fails in between (repeating the command fini
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gossamer.agent.config import parse
 from gossamer.aggregator.store import Store, devices
 from gossamer.errors import ConfigError
 from gossamer.fleet import mosquitto
 from gossamer.fleet.keys import load_key, make_key, public_hex
 from gossamer.fleet.server_files import ServerFiles
-from gossamer.wire.topics import check_device, check_fleet
+from gossamer.mqtt import MqttSettings, TlsSettings
+from gossamer.settings import parse_toml
+from gossamer.wire.topics import Topics, check_device, check_fleet
 
 AGENT_STATE_DIRECTORY = "/var/lib/gossamer"
 
@@ -48,20 +52,23 @@ def init_fleet(files: ServerFiles, fleet: str, broker: BrokerAddress, *, account
     check_fleet(fleet)
     if files.config.exists():
         raise ConfigError(f"{files.directory} holds a fleet already; see {files.config}")
+    MqttSettings(  # an address that cannot work is refused before anything is made
+        fleet, broker.host, broker.port, tls=TlsSettings() if broker.tls else None, insecure=broker.insecure
+    ).check()
     files.directory.mkdir(parents=True, exist_ok=True)
     if not files.key.exists():
         make_key(files.key)
     Store.open(files.store).close()
     password = mosquitto.new_password() if accounts else ""
-    lines = [f'fleet = "{fleet}"', "", "[broker]", f'host = "{broker.host}"', f"port = {broker.port}"]
+    lines = [f'fleet = "{fleet}"', "", "[broker]", f"host = {_toml(broker.host)}", f"port = {broker.port}"]
     lines += [f"tls = {_toml(broker.tls)}", f"insecure = {_toml(broker.insecure)}"]
     if accounts:
         lines += [f'username = "{mosquitto.SERVER_ACCOUNT}"', f'password = "{password}"']
-    mosquitto.write_private(files.config, "\n".join(lines) + "\n")
     if accounts:
         mosquitto.set_password(files.passwords, mosquitto.SERVER_ACCOUNT, password)
-        rules = mosquitto.server_rules(files.settings({}).topic_names())
-        mosquitto.set_rules(files.rules, mosquitto.SERVER_ACCOUNT, rules)
+        mosquitto.set_rules(files.rules, mosquitto.SERVER_ACCOUNT, mosquitto.server_rules(Topics(fleet)))
+    # Last: a directory with server.toml holds a whole fleet, one without may be begun again.
+    mosquitto.write_private(files.config, "\n".join(lines) + "\n")
 
 
 def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = None) -> Path:
@@ -71,7 +78,7 @@ def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = 
     delete it here.
 
     Raises:
-        ConfigError: an unusable id, or the device is enrolled already (revoke it first).
+        ConfigError: an unusable id or setting, or the device is enrolled already (revoke it first).
     """
     check_device(spec.name)
     settings = files.settings()
@@ -94,14 +101,14 @@ def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = 
                 broker = BrokerAddress(
                     settings.broker.host, settings.broker.port, settings.broker.tls, settings.broker.insecure
                 )
-            password = ""
-            if settings.broker.username:
-                password = mosquitto.new_password()
+            password = mosquitto.new_password() if settings.broker.username else ""
+            text = agent_config(settings.fleet, spec, device.index, key, fleet_key, broker, password)
+            text += topic_table(settings.topics.shared, settings.topics.device)
+            _check_agent(text, target)
+            if password:
                 mosquitto.set_password(files.passwords, spec.name, password)
                 mosquitto.set_rules(files.rules, spec.name, mosquitto.device_rules(topics, spec.name))
             # The device's row is committed last: before that, repeating the command starts over.
-            text = agent_config(settings.fleet, spec, device.index, key, fleet_key, broker, password)
-            text += topic_table(settings.topics.shared, settings.topics.device)
             mosquitto.write_private(target, text)
     finally:
         store.close()
@@ -112,8 +119,9 @@ def revoke(files: ServerFiles, name: str) -> None:
     """Believe nothing more from a device: in the store at once, at the broker after its next reload.
 
     Raises:
-        ConfigError: no such device.
+        ConfigError: no such device, or no fleet in this directory.
     """
+    files.settings()
     store = Store.open(files.store)
     try:
         with store.write() as db:
@@ -152,6 +160,14 @@ def agent_config(
     )
 
 
+def _check_agent(text: str, target: Path) -> None:
+    """Refuse here what the agent would refuse there, when somebody has carried the file to it."""
+    try:
+        parse(parse_toml(text), target.parent, {})
+    except ConfigError as error:
+        raise ConfigError(f"the device's configuration would not work: {error}") from error
+
+
 def topic_table(shared: str, device: str) -> str:
     """Return the ``[topics]`` table."""
     return f"\n[topics]\nshared = {_toml(shared)}\ndevice = {_toml(device)}\n"
@@ -162,5 +178,5 @@ def _toml(value: str | float | bool) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    # JSON escapes what TOML wants escaped, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -129,7 +129,7 @@ class ServerFiles:
         Raises:
             ConfigError: names the file, the key, what was expected and what came.
         """
-        given = settings.read_toml(self.config, f"`gossamer fleet init {self.directory}` makes one")
+        given = settings.read_toml(self.config, f"`gossamer fleet init NAME --state {self.directory}` makes one")
         try:
             found = settings.build(
                 ServerSettings, given, defaults(), self.directory.resolve(), environment,
