@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system lint types docs clean
+.PHONY: help demo test test-system lint types clean
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,9 +30,6 @@ lint: $(STAMP) ## ruff and the import rule
 
 types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
-
-docs: $(STAMP) ## write the generated pages anew
-	$(BIN)/python scripts/generate_docs.py
 
 clean: ## remove what was built, not the environment
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache gossamer-demo

@@ -128,7 +128,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print one line above the live panel."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def show(self, progress: Progress) -> None:
         """Bring what is shown up to date."""
@@ -159,7 +159,8 @@ def result_table(figures: Figures) -> Table:
     table.add_row("rounds", str(figures.rounds), f"{figures.fp32_rounds} to the same accuracy", "")
     table.add_row("payload up", human_bytes(figures.payload_bytes_up), human_bytes(theirs / 2), "")
     table.add_row("payload down", human_bytes(figures.payload_bytes_down), human_bytes(theirs / 2), "")
-    table.add_row("payload, both ways", human_bytes(ours), human_bytes(theirs), f"{figures.factor:.0f}x less")
+    factor = f"{figures.factor:.0f}x less" if figures.factor >= 1 else ""
+    table.add_row("payload, both ways", human_bytes(ours), human_bytes(theirs), factor)
     table.add_row("payload a device and round", human_bytes(ours / max(1, figures.updates)), "", "")
     table.add_row("IP bytes, everything counted", human_bytes(figures.ip_bytes), "", "")
     table.add_row(

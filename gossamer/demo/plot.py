@@ -32,7 +32,7 @@ def write_plot(figures: Figures, path: Path) -> None:
     )  # fmt: skip
     axes.axhline(figures.accuracy, color=GOSSAMER_COLOUR, linewidth=0.6, linestyle=":")
     axes.text(
-        0.02, 0.86, f"{figures.factor:.0f}x fewer bytes\nto {figures.accuracy:.1%}",
+        0.02, 0.8, f"{figures.factor:.0f}x fewer bytes\nto {figures.accuracy:.1%}" if figures.factor >= 1 else "",
         transform=axes.transAxes, color=GOSSAMER_COLOUR, fontsize=12, fontweight="bold",
     )  # fmt: skip
     axes.set_xscale("log")
