@@ -13,7 +13,7 @@ help: ## what can be done here
 $(STAMP): pyproject.toml scripts/make-venv
 	@PYTHON=$(PYTHON) scripts/make-venv $(VENV)
 
-demo: $(STAMP) ## ten devices train a model over MQTT on this machine (about 3 minutes)
+demo: $(STAMP) ## ten devices train a model over MQTT on this machine (about 2 minutes)
 	@$(BIN)/gossamer demo $(DEMO)
 
 test: $(STAMP) lint types ## everything but the system tests (under 10 minutes on 2 cores)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import sys
 import types
 import typing
@@ -96,6 +97,8 @@ def build(
             values[name] = _convert(key, given.get(name, defaults.get(name, MISSING)), hint, base)
         else:
             raise ConfigError(f"{key} is missing: every configuration must set it")
+        if hint is float and not math.isfinite(values[name]):
+            raise ConfigError(f"{key} = {values[name]}: expected a finite number")
         if key in at_least and values[name] < at_least[key]:
             raise ConfigError(f"{key} = {values[name]}: expected at least {at_least[key]:g}")
         if key in at_most and values[name] > at_most[key]:

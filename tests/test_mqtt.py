@@ -250,6 +250,33 @@ def test_refused(tmp_path: Path) -> None:
                 link.connect()
 
 
+@pytest.mark.parametrize(
+    ("protocol", "connack", "error"),
+    [
+        ("3.1.1", b"\x20\x02\x00\x03", BrokerUnreachable),  # server unavailable
+        ("3.1.1", b"\x20\x02\x00\x05", BrokerRefused),  # not authorized
+        ("5", b"\x20\x03\x00\x88\x00", BrokerUnreachable),  # server unavailable
+        ("5", b"\x20\x03\x00\x89\x00", BrokerUnreachable),  # server busy
+        ("5", b"\x20\x03\x00\x87\x00", BrokerRefused),  # not authorized
+    ],
+)
+def test_later_is_not_no(protocol: str, connack: bytes, error: type[Exception]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(connack)
+                connection.recv(1000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(error, match="at the moment" if error is BrokerUnreachable else "Check username"):
+            MqttLink(MqttSettings("x", port=server.getsockname()[1], protocol=protocol), Recorder()).connect()
+        thread.join()
+
+
 def test_the_broker_dies(tmp_path: Path) -> None:
     seen, closing = Recorder(), []
     with mosquitto(tmp_path) as listening:

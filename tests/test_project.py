@@ -46,7 +46,7 @@ def test_functions_are_small_and_modules_say_what_they_are(path: Path):
 def test_nothing_is_unpickled_or_evaluated(path: Path):
     names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
     assert not names & {"eval", "exec"}
-    if "pickle" in path.read_text() and path.name != "data.py":  # data.py explains its restricted reader
+    if "pickle" in path.read_text() and path.name != "watch_file.py":  # it explains its restricted reader
         imported = [
             alias.name
             for n in ast.walk(ast.parse(path.read_text()))

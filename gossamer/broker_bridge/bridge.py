@@ -21,7 +21,7 @@ from gossamer.aggregator.store.objects import StoredObject
 from gossamer.broker_bridge.actions import Ack, Action, Incoming, Publish
 from gossamer.broker_bridge.downloads import Downloads
 from gossamer.broker_bridge.intake import Intake
-from gossamer.broker_bridge.limits import Allowances
+from gossamer.broker_bridge.limits import Allowances, Spending
 from gossamer.broker_bridge.settings import BridgeSettings
 from gossamer.errors import IncompleteMessage, MalformedMessage, Refused, StoreBusy, StoreError
 from gossamer.wire.codes import Code, Reason
@@ -107,13 +107,16 @@ class Bridge:
         self._manifest = manifest
         return [Publish(self.settings.topics.shared_topic("m"), manifest, retain=True)]
 
-    def tick(self, *, now: float, monotonic: float) -> list[Publish]:
-        """Time has passed: answer requests that have waited, and forget abandoned uploads."""
+    def tick(self, *, now: float, monotonic: float, downloads: bool = True) -> list[Publish]:
+        """Time has passed: answer requests that have waited, and forget abandoned uploads.
+
+        Without ``downloads`` the requests go on waiting.
+        """
         if monotonic >= self._expire_at:
             self._expire_at = monotonic + EXPIRE_EVERY_SECONDS
             with self._store.write() as db:
                 uploads.expire(db, now=now)
-        return self._downloads.tick(monotonic)
+        return self._downloads.tick(monotonic) if downloads else []
 
     def next_deadline(self, monotonic: float) -> float | None:
         """Return when :meth:`tick` wants to be called, or None for whenever."""
@@ -130,13 +133,15 @@ class Bridge:
         Raises:
             StoreBusy, StoreError: nothing was changed and nothing may be acknowledged; call again.
         """
+        spending = Spending(monotonic)
         try:
             with self._store.write() as db:
-                work = _Batch(db, now, monotonic)
+                work = _Batch(db, now, spending)
                 for incoming in batch:
                     self._one(work, incoming)
                 work.write_rejections()
         except BaseException:
+            spending.give_back()
             self._intake.forget()
             self._intake.counted = self.counted
             raise
@@ -158,7 +163,7 @@ class Bridge:
             return
         if device is None or not device.enrolled:
             self._stranger(work, parts.device, device, message)
-        elif not self._allowances.take(device.id, work.monotonic):
+        elif not work.spending.take(self._allowances, device.id):
             self._over_quota(work, device, message)
         else:
             self._guarded(work, device, parts.kind, message)
@@ -219,8 +224,10 @@ class Bridge:
                 work.reply(self.settings.topics.device_topic("a", device.id), manifest)
             return
         # A request of a few bytes moves an object: it costs what the object does.
-        chunks = len(get.missing) or -(-size // self.settings.chunk_bytes)
-        if self._served.take(device.id, work.monotonic, float(chunks)):
+        chunks = -(-size // self.settings.chunk_bytes)
+        if get.missing and get.missing[-1] < chunks:  # beyond it: all of it is sent
+            chunks = len(get.missing)
+        if work.spending.take(self._served, device.id, float(chunks)):
             work.gets.append((device.id, get))
         else:
             self._over_quota(work, device, get)
@@ -228,13 +235,13 @@ class Bridge:
     def _stranger(self, work: _Batch, name: str, device: Device | None, message: Message) -> None:
         reason = Reason.UNKNOWN_DEVICE if device is None else Reason.REVOKED
         work.reject(reason.label, name, f"{type(message).__name__} of {name}", known=device is not None)
-        if isinstance(message, (Offer, Query)) and self._strangers.take(_STRANGERS, work.monotonic):
+        if isinstance(message, (Offer, Query)) and work.spending.take(self._strangers, _STRANGERS):
             self._answer(work, name, Status(message.object_id, reason))
 
     def _over_quota(self, work: _Batch, device: Device, message: Message) -> None:
         work.reject(Code.QUOTA.name.lower(), device.id, type(message).__name__, known=True)
         name = getattr(message, "object_id", None)
-        if name is not None and self._quota_notices.take(device.id, work.monotonic):
+        if name is not None and work.spending.take(self._quota_notices, device.id):
             self._answer(work, device.id, Status(name, Code.QUOTA))
 
     def _answer(self, work: _Batch, device: str, message: Message) -> None:
@@ -248,10 +255,10 @@ class Bridge:
 class _Batch:
     """What the messages of one transaction share, and what they add up to."""
 
-    def __init__(self, db: Connection, now: float, monotonic: float) -> None:
+    def __init__(self, db: Connection, now: float, spending: Spending) -> None:
         self.db = db
         self.now = now
-        self.monotonic = monotonic
+        self.spending = spending
         self.replies: list[Publish] = []
         self.gets: list[tuple[str, Get]] = []
         self._devices: dict[str, Device | None] = {}

@@ -31,3 +31,33 @@ class Allowances:
         if len(self._left) > self._remembered:
             self._left.popitem(last=False)
         return granted
+
+    def give_back(self, name: str, cost: float) -> None:
+        """Undo a :meth:`take` that was granted. Of a name forgotten since there is nothing to undo."""
+        if name in self._left:
+            left, at = self._left[name]
+            self._left[name] = (min(self._burst, left + cost), at)
+
+
+class Spending:
+    """What one transaction takes from allowances at ``now``.
+
+    When the transaction fails its messages are tried again: they must not pay for each try.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._taken: list[tuple[Allowances, str, float]] = []
+
+    def take(self, allowances: Allowances, name: str, cost: float = 1.0) -> bool:
+        """As :meth:`Allowances.take`, and remember it."""
+        granted = allowances.take(name, self._now, cost)
+        if granted:
+            self._taken.append((allowances, name, cost))
+        return granted
+
+    def give_back(self) -> None:
+        """The transaction failed."""
+        for allowances, name, cost in self._taken:
+            allowances.give_back(name, cost)
+        self._taken.clear()

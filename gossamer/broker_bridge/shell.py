@@ -3,6 +3,9 @@
 All messages that one turn of the event loop has read go into one transaction. While the store cannot take
 them they wait here, unacknowledged and bounded: beyond MAX_BACKLOG the socket is not read any more, and
 the broker, or the devices, keep the rest.
+
+A broker that is slow to acknowledge what we publish is no reason to stop reading, for that is how its
+acknowledgements come: model objects wait then, and later answers are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Callable, Iterable
 
 from gossamer.broker_bridge.actions import Ack, Action, Incoming
 from gossamer.broker_bridge.bridge import Bridge
-from gossamer.errors import BrokerUnreachable, StoreBusy
+from gossamer.errors import BrokerRefused, BrokerUnreachable, StoreBusy
 from gossamer.mqtt import MqttLink, MqttSettings, Will
 
 log = logging.getLogger(__name__)
@@ -26,8 +29,10 @@ log = logging.getLogger(__name__)
 MAX_BATCH = 256
 #: Messages in memory before reading stops.
 MAX_BACKLOG = 1_024
-#: Messages of ours that the broker has not acknowledged, before reading stops: its queue for us is full then.
+#: Messages of ours that the broker has not acknowledged, before no more model objects are begun.
 MAX_UNACKNOWLEDGED = 4_096
+#: The same, before devices get no answers either: they ask again, and memory is bounded.
+MAX_UNACKNOWLEDGED_ANSWERS = 4 * MAX_UNACKNOWLEDGED
 RETRY_SECONDS = 0.5
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
@@ -60,6 +65,7 @@ class BridgeShell:
         self._changed = True
         self._writing = False
         self._reading = False
+        self._throttled = False
         self._watched = -1
         self._retry_at = 0.0
         self._look_at = 0.0
@@ -74,7 +80,8 @@ class BridgeShell:
 
         Raises:
             BrokerUnreachable: the first connection could not be made.
-            BrokerRefused: the broker said no.
+            BrokerRefused: the broker said no to the first connection. Later it is a broker that is being
+                changed, or starting, and it is asked again.
             StoreError: the store is damaged or full; nothing was acknowledged that it does not hold.
         """
         await self._connect(stop, give_up=True)
@@ -125,12 +132,21 @@ class BridgeShell:
                     self._act(self._bridge.refresh())
                     self._changed = False
                     self._look_at = monotonic + self._bridge.settings.poll_seconds
-                self._act(self._bridge.tick(now=time.time(), monotonic=monotonic))
+                downloads = not self._throttle()
+                self._act(self._bridge.tick(now=time.time(), monotonic=monotonic, downloads=downloads))
         except StoreBusy as error:
             log.warning("%s in %g s", error, RETRY_SECONDS)
             self._retry_at = monotonic + RETRY_SECONDS
         self._link.tick()
         self._watch()
+
+    def _throttle(self) -> bool:
+        """Whether the broker must acknowledge before model objects are begun; said once each time."""
+        waiting = self._link.unacknowledged
+        if waiting >= MAX_UNACKNOWLEDGED and not self._throttled:
+            log.warning("the broker has not acknowledged %d messages: model objects wait", waiting)
+        self._throttled = waiting >= MAX_UNACKNOWLEDGED
+        return self._throttled
 
     def _take_in(self, monotonic: float) -> None:
         if not self._inbox:
@@ -149,6 +165,9 @@ class BridgeShell:
             if isinstance(action, Ack):
                 self._link.ack(action.token)
                 continue
+            answer = action.tag is None and not action.retain
+            if answer and self._link.unacknowledged >= MAX_UNACKNOWLEDGED_ANSWERS:
+                continue
             try:
                 mid = self._link.publish(action.topic, action.payload, retain=action.retain)
             except BrokerUnreachable:
@@ -162,7 +181,8 @@ class BridgeShell:
         if self._inbox and monotonic >= self._retry_at:
             await asyncio.sleep(0)  # let the socket be read, then take in the rest
             return
-        deadline = self._bridge.next_deadline(monotonic)
+        # While throttled it would be now, again and again: an acknowledgement that is read ends the wait.
+        deadline = None if self._throttled else self._bridge.next_deadline(monotonic)
         until = min(monotonic + TICK_SECONDS, self._look_at)
         until = until if deadline is None else min(until, deadline)
         until = max(until, self._retry_at)
@@ -186,10 +206,10 @@ class BridgeShell:
             try:
                 await asyncio.to_thread(self._link.connect, stop.is_set, will)
                 break
-            except BrokerUnreachable as error:
+            except (BrokerUnreachable, BrokerRefused) as error:
                 if stop.is_set():
                     return
-                if give_up and time.monotonic() >= give_up_at:
+                if give_up and (isinstance(error, BrokerRefused) or time.monotonic() >= give_up_at):
                     raise
                 log.warning("%s", error)
             wait = random.uniform(0.0, backoff)  # noqa: S311 - spreads clients over time, keeps no secret
@@ -218,7 +238,7 @@ class BridgeShell:
             return
         self._watched = descriptor
         loop = asyncio.get_running_loop()
-        reading = len(self._inbox) < MAX_BACKLOG and self._link.unacknowledged < MAX_UNACKNOWLEDGED
+        reading = len(self._inbox) < MAX_BACKLOG  # which a turn makes shorter, whatever the broker does
         if reading and not self._reading:
             loop.add_reader(descriptor, self._readable)
         elif self._reading and not reading:

@@ -14,6 +14,8 @@ from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:
     from gossamer.demo.display import Display
+    from gossamer.demo.options import DemoOptions
+    from gossamer.demo.settings import DemoSettings
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -41,23 +43,16 @@ def demo(
 ) -> None:
     """Let a fleet of devices on this machine train a model over real MQTT, and show what it took.
 
-    Ten devices as ten processes, a broker, a server; loopback only. About three minutes on two cores.
+    Ten devices as ten processes, a broker, a server; loopback only. About two minutes on two cores.
 
     Example: gossamer demo --attackers 2 --attack shift-back --rule clipped-differences
     """
     # Before numpy is loaded: sums in one order whatever the number of cores, and no thread pool to fork beside.
     os.environ.update(ONE_THREAD)
 
-    from rich.console import Console
-
     from gossamer.demo.attacker import check_attack
-    from gossamer.demo.display import Display, envelope_table, farewell, result_table
-    from gossamer.demo.federation import model_for
     from gossamer.demo.options import DemoOptions
-    from gossamer.demo.plot import write_plot
-    from gossamer.demo.run import run_demo
     from gossamer.demo.settings import defaults_for
-    from gossamer.demo.workspace import job_settings
 
     if attackers:
         check_attack(attack)
@@ -77,18 +72,39 @@ def demo(
         broker=broker,
         ca_file=ca_file,
     )
+    check(options, tuned, [plot, *([json_file] if json_file else [])])
+    play(options, tuned, directory, plot, json_file)
+
+
+def check(options: DemoOptions, tuned: DemoSettings, files: list[Path]) -> None:
+    """Raise ConfigError for what cannot work, before anything is made."""
+    from gossamer.demo.federation import model_for
+    from gossamer.demo.workspace import job_settings
+
     options.check()
-    model_for(data)
+    model_for(options.data)
     job_settings(options, tuned).check()
-    for file in (json_file, plot):
-        if file is not None and not file.resolve().parent.is_dir():
+    for file in files:
+        if not file.resolve().parent.is_dir():
             raise ConfigError(f"the directory of {file} does not exist; create it first")
+
+
+def play(
+    options: DemoOptions, tuned: DemoSettings, directory: Path | None, plot: Path, json_file: Path | None
+) -> None:
+    """Run it, and show what came of it."""
+    from rich.console import Console
+
+    from gossamer.demo.display import Display, envelope_table, farewell, result_table
+    from gossamer.demo.plot import write_plot
+    from gossamer.demo.run import run_demo
+
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _frame: signals.append(n))
     console = Console()
     display = Display(console)
-    opening(display, options.devices, options.data, options.codec, options.codec_down)
+    opening(display, options)
     with tempfile.TemporaryDirectory(prefix="gossamer-demo-") as temporary:
         try:
             figures = run_demo(options, tuned, directory or Path(temporary) / "run", display, lambda: bool(signals))
@@ -99,19 +115,18 @@ def demo(
     write_plot(figures, plot)
     if json_file is not None:
         figures.write(json_file)
-    console.print()
-    console.print(result_table(figures))
-    console.print()
-    console.print(envelope_table(figures))
-    console.print()
-    console.print(farewell(figures, plot, json_file))
+    for part in (result_table(figures), envelope_table(figures), farewell(figures, plot, json_file)):
+        console.print()
+        console.print(part)
 
 
-def opening(display: Display, devices: int, data: str, codec: str, codec_down: str) -> None:
+def opening(display: Display, options: DemoOptions) -> None:
     """Say what is about to happen."""
-    what = "smartwatch recordings of ten people doing seven exercises" if data == "watch" else "handwritten digits"
+    watch = options.data == "watch"
+    what = "smartwatch recordings of ten people doing seven exercises" if watch else "handwritten digits"
     display.say(
-        f"{devices} devices, each a process with its own data ({what}), train one model together.\n"
+        f"{options.devices} devices, each a process with its own data ({what}), train one model together.\n"
         "Everything between them and the server is real MQTT through a real broker on this machine;\n"
-        f"updates travel up as {codec}, the model comes down as {codec_down}. The data never leaves a device.\n"
+        f"updates travel up as {options.codec}, the model comes down as {options.codec_down}. "
+        "The data never leaves a device.\n"
     )

@@ -54,7 +54,7 @@ def read(file: Path) -> bytes:
             data = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    if not data:
+    if not data.strip():
         raise ConfigError(f"{file} is empty; expected a captured message, raw or in hexadecimal digits")
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{file} is larger than {MAX_FILE_BYTES} bytes; cut the capture first")

@@ -54,14 +54,18 @@ class DemoOptions:
         """Return (host, port, tls). Raises ConfigError for a URL that is none."""
         if self.broker == EMBEDDED:
             return "127.0.0.1", embedded_port, False
-        url = urlsplit(self.broker)
-        known = url.scheme in ("mqtt", "mqtts") and url.hostname and url.path in ("", "/")
-        if not known:
-            raise ConfigError(
-                f"--broker {self.broker!r}: expected mqtt://HOST:PORT, mqtts://HOST:PORT or embedded"
-            )
+        expected = f"--broker {self.broker!r}: expected mqtt://HOST:PORT, mqtts://HOST:PORT or embedded"
+        try:
+            url = urlsplit(self.broker)
+            port = url.port
+        except ValueError as error:
+            raise ConfigError(f"{expected} ({error})") from error
+        if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.path not in ("", "/"):
+            raise ConfigError(expected)
+        if url.username or url.password:
+            raise ConfigError(f"{expected}, without an account: the demo's devices connect anonymously")
         tls = url.scheme == "mqtts"
-        return str(url.hostname), url.port or (8883 if tls else 1883), tls
+        return str(url.hostname), port or (8883 if tls else 1883), tls
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the options as a JSON object: a directory remembers what runs in it."""

@@ -33,6 +33,8 @@ _SLICE_SECONDS = 0.2
 _READ_BURST = 64
 #: Token of a message that needs no acknowledgement (QoS 0).
 _NO_TOKEN = -1
+#: CONNACK codes that say *later*, not *no*: server unavailable (3 in MQTT 3.1.1, which paho translates), busy.
+_TRY_LATER = (0x88, 0x89)
 
 
 class Handler(Protocol):
@@ -284,6 +286,8 @@ class MqttLink:
             if sock.pending() or _poll(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0)):
                 client.loop_read()
         code = answer[0][1]
+        if getattr(code, "value", None) in _TRY_LATER:
+            raise BrokerUnreachable(f"broker {self.settings.where} takes no clients at the moment: {code}")
         if getattr(code, "is_failure", False) or client.socket() is None:
             if "closed" in str(code).lower() or str(code) == "Unspecified error":
                 raise BrokerUnreachable(

@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossamer.aggregator.store import devices, inbox, rejections, schema
 from gossamer.broker_bridge.actions import Ack, Publish
+from gossamer.broker_bridge.bridge import _Batch
 from gossamer.compression import codec
+from gossamer.errors import StoreBusy
 from gossamer.wire.codes import Code, Kind, Reason
 from gossamer.wire.header import UpdateHeader, sign_update
 from gossamer.wire.ids import object_id
@@ -247,6 +249,29 @@ class TestFlood:
         name = desk.fleet.manifest().ways[0].object_id
         desk.send("d1", Get(name))
         assert desk.send("d1", Get(name)) == [Status(name, Code.QUOTA)]
+
+    def test_chunks_that_it_does_not_have_cost_all_of_it(self, tmp_path: Path) -> None:
+        limits = {"messages_per_second": 0.1, "message_burst": 10, "chunk_bytes": 10}
+        desk = Desk(tmp_path / "s.db", cohorts=1, bridge=limits)
+        name = desk.fleet.manifest().ways[0].object_id
+        desk.send("d1", Get(name, (8000,)))
+        assert desk.send("d1", Get(name, (1,))) == [Status(name, Code.QUOTA)]
+
+    def test_a_locked_store_costs_the_devices_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        desk = Desk(tmp_path / "s.db", cohorts=1, bridge={"messages_per_second": 0.1, "message_burst": 10})
+        name = desk.fleet.manifest().ways[0].object_id
+        turn = [Query(bytes([n]) * 8) for n in range(1, 9)] + [Get(name)]
+
+        def locked(*args: object, **more: object) -> None:
+            raise StoreBusy("locked")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_Batch, "write_rejections", locked)
+            for _ in range(20):
+                with pytest.raises(StoreBusy):
+                    desk.send("d1", *turn)
+        assert Status(name, Code.QUOTA) not in desk.send("d1", *turn)
+        assert desk.rejected() == {}
 
 
 def test_answers_go_to_the_device_and_nobody_else(desk: Desk) -> None:

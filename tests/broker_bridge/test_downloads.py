@@ -12,6 +12,7 @@ from gossamer.broker_bridge.downloads import Downloads
 from gossamer.broker_bridge.settings import BridgeSettings
 from gossamer.compression.lattice import digest
 from gossamer.compression.objects import decode_snapshot
+from gossamer.errors import StoreBusy
 from gossamer.wire.codes import Kind
 from gossamer.wire.ids import object_id
 from gossamer.wire.messages import MANIFEST_ID, Birth, Chunk, Death, Get, Offer, Round, State, parse
@@ -129,12 +130,20 @@ class TestObjects:
         assert [m.index for m in again if isinstance(m, Chunk)] == [1, 3]
         assert len(again) == 2
 
-    def test_chunks_that_do_not_exist_are_not_sent(self, desk: Desk) -> None:
+    @pytest.mark.parametrize("in_memory", [False, True])
+    @pytest.mark.parametrize("missing", [(8000,), (1, 8000)])
+    def test_who_knows_another_cut_of_it_gets_the_offer_and_all(
+        self, desk: Desk, in_memory: bool, missing: tuple[int, ...]
+    ) -> None:
         name = desk.fleet.manifest().ways[0].object_id
-        desk.send("d1", Get(name))
-        desk.settle(desk.tick())
-        desk.send("d1", Get(name, (8000,)))
-        assert desk.tick() == []
+        if in_memory:
+            desk.send("d2", Get(name))
+            desk.settle(desk.tick())
+        desk.send("d1", Get(name, missing))
+        received(desk.settle(desk.tick()))
+        assert desk.bridge.next_deadline(desk.monotonic) is None
+        desk.send("d2", Get(name))
+        received(desk.settle(desk.tick()))
 
     def test_a_cut_goes_on_where_it_was(self, desk: Desk) -> None:
         desk.send("d1", Get(desk.fleet.manifest().ways[0].object_id))
@@ -182,6 +191,85 @@ class TestBounds:
         assert len(machine._waiting) == 3
         assert len(machine._waiting[object_id(b"1")].devices) == 5
         assert machine.next_deadline(0.0) == 0.0
+
+
+class TestPages:
+    """A small object for many devices: some at a time."""
+
+    NAME = object_id(b"small")
+
+    def machine(self, monkeypatch: pytest.MonkeyPatch, turn: int = 3) -> Downloads:
+        monkeypatch.setattr(downloads, "DEVICES_A_TURN", turn)
+        settings = BridgeSettings(TOPICS, coalesce_seconds=0.0)
+        return Downloads(settings, lambda name: StoredObject(name, Kind.DELTA, b"small"))
+
+    def test_the_rest_waits_until_every_copy_is_acknowledged(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine = self.machine(monkeypatch)
+        for n in range(7):
+            machine.get(f"d{n}", self.NAME, (), 0.0)
+        pages = []
+        while page := machine.tick(1.0):
+            pages.append([p.topic for p in page])
+            assert machine.tick(1.0) == []
+            assert (machine.next_deadline(1.0) or 0.0) > 1.0  # the rest waits, and not by asking again and again
+            for published in page:
+                assert published.tag is not None
+                assert machine.tick(1.0) == []
+                assert machine.puback(published.tag, 1.0) == []
+        assert [len(page) for page in pages] == [3, 3, 1]
+        assert [topic for page in pages for topic in page] == [TOPICS.device_topic("a", f"d{n}") for n in range(7)]
+        assert machine.next_deadline(1.0) is None
+
+    def test_a_cut_in_the_middle_of_the_copies(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine = self.machine(monkeypatch)
+        for n in range(4):
+            machine.get(f"d{n}", self.NAME, (), 0.0)
+        first = machine.tick(0.0)
+        assert first[0].tag is not None
+        machine.puback(first[0].tag, 0.0)
+        machine.disconnected(0.0)
+        again = machine.connected(1.0)
+        assert [p.topic for p in again] == [p.topic for p in first]
+        for published in again:
+            assert published.tag is not None
+            machine.puback(published.tag, 1.0)
+        assert [p.topic for p in machine.tick(1.0)] == [TOPICS.device_topic("a", "d3")]
+
+    def test_who_found_no_room_is_served_when_it_asks_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine = self.machine(monkeypatch)
+        monkeypatch.setattr(downloads, "MAX_WAITING_DEVICES", 5)
+        served: set[str] = set()
+        asking = {f"d{n}" for n in range(20)}
+        for _ in range(10):
+            for device in sorted(asking):  # always the same ones first: they cannot keep the others out
+                machine.get(device, self.NAME, (), 0.0)
+            page = machine.tick(1.0)
+            assert len(page) <= 3
+            for published in page:
+                assert published.tag is not None
+                machine.puback(published.tag, 1.0)
+                served.add(published.topic)
+                asking.discard(published.topic.rsplit("/", 1)[1])
+        assert len(served) == 20
+
+
+def test_a_busy_store_forgets_no_request(desk: Desk) -> None:
+    first, second = object_id(b"1"), object_id(b"2")
+    busy = {second}
+
+    def fetch(name: bytes) -> StoredObject:
+        if name in busy:
+            raise StoreBusy("locked")
+        return StoredObject(name, Kind.DELTA, b"1" if name == first else b"2")
+
+    machine = Downloads(BridgeSettings(TOPICS, coalesce_seconds=0.0), fetch)
+    machine.get("d1", first, (), 0.0)
+    machine.get("d1", second, (), 0.0)
+    assert len(machine.tick(0.0)) == 1  # what was begun goes out
+    with pytest.raises(StoreBusy):
+        machine.tick(0.0)
+    busy.clear()
+    assert len(machine.tick(0.0)) == 1
 
 
 def test_presence_is_noted_for_the_choice_of_ways(desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gossamer.broker_bridge.limits import Allowances
+from gossamer.broker_bridge.limits import Allowances, Spending
 from gossamer.broker_bridge.settings import BridgeSettings, buckets_of
 from gossamer.errors import ConfigError
 from tests.broker_bridge.desk import TOPICS
@@ -27,6 +27,19 @@ def test_a_clock_that_goes_back_gives_nothing() -> None:
     allowances = Allowances(1.0, 1.0)
     assert allowances.take("a", 100.0)
     assert not allowances.take("a", 0.0)
+
+
+def test_what_a_failed_transaction_took_is_given_back() -> None:
+    allowances = Allowances(1.0, 3.0, remembered=2)
+    for _ in range(5):
+        spending = Spending(0.0)
+        assert [spending.take(allowances, "a", cost) for cost in (1.0, 10.0, 1.0)] == [True, True, False]
+        spending.give_back()
+        spending.give_back()  # once is enough
+    spending = Spending(0.0)
+    assert all(spending.take(allowances, name) for name in "abc")
+    spending.give_back()  # of "a", too, which is forgotten already
+    assert [allowances.take("b", 0.0) for _ in range(4)] == [True, True, True, False]
 
 
 def test_memory_is_bounded() -> None:
