@@ -6,6 +6,7 @@ complaints come through two pipes that the agent's selector watches. :func:`run`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -26,6 +27,7 @@ _STDERR_BYTES = 4096
 _STDERR_LINES = 3
 #: Between the end of the answers and the end of the process.
 _FAREWELL_SECONDS = 2.0
+_GLANCE_SECONDS = 0.01
 _READ_BYTES = 1 << 16
 _LAST_ANSWERS = frozenset({"update", "bad-model", "initial", "figures"})
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -137,10 +139,12 @@ class TrainerProcess:
             )
 
     def kill(self) -> None:
-        """End the child now and take its exit code. Harmless when it has ended."""
+        """End the child and its workers now, and take its exit code. Harmless when it has ended."""
         self.finished = True
-        if self._process.poll() is None:
-            self._process.kill()
+        # Only before its exit code is taken: until then the kernel gives its number to no other group.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._open.clear()
         for pipe in self._pipes:
@@ -173,17 +177,22 @@ class TrainerProcess:
 
     def _at_end(self) -> NoReturn:
         """The child has closed its answers before the last one."""
-        try:
-            code = self._process.wait(_FAREWELL_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = -signal.SIGKILL
+        self._await_end()
         self._drain_complaints()
         self.kill()
+        code = self._process.returncode
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if code == -signal.SIGKILL:
             how += " (out of memory?)"
         failure = TrainerKilled if code == -signal.SIGKILL else TrainerFailed
         raise failure(f"the training process {how}: {self.complaint or 'it printed nothing'}")
+
+    def _await_end(self) -> None:
+        """Give the child time to end by itself, but leave its exit code to :meth:`kill`."""
+        end = time.monotonic() + _FAREWELL_SECONDS
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while os.waitid(os.P_PID, self._process.pid, how) is None and time.monotonic() < end:
+            time.sleep(_GLANCE_SECONDS)
 
     def _drain_complaints(self) -> None:
         try:

@@ -145,6 +145,8 @@ class Session:
 
     def model_ready(self, held: Held) -> list[Action]:
         """The model of the round is durable."""
+        if self.manifest is None or held.job != self.manifest.job:
+            return []  # the fleet has gone on to another job meanwhile: to that one, this model is nothing
         self.held, self._partial = held, None
         self._bad, self._base_bad = set(), False
         return []

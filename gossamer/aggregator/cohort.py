@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,23 +30,44 @@ def cohort(settings: JobSettings, devices: int, round_: int) -> frozenset[int]:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What is in for the open round. ``expected``: the devices of its cohort that may still send."""
+    """What is in for the open round.
+
+    ``expected``: the devices of its cohort that may send at all, those that are not revoked. ``enrolled``: the
+    same of the whole fleet. ``last``: no round follows in which these updates could count.
+    """
 
     on_time: int
     late: int
     expected: int
+    enrolled: int
+    last: bool = False
 
 
-def closes(closing: ClosingSettings, minimum: int, arrived: Arrived, waited_seconds: float) -> bool:
+class Close(enum.Enum):
+    """Whether a round closes, and what becomes of the updates that are in."""
+
+    NOT_YET = "it stays open"
+    COUNTING = "they are counted now"
+    EMPTY_HANDED = "they are counted in the next round: too few for this one"
+
+
+def closes(closing: ClosingSettings, minimum: int, arrived: Arrived, waited_seconds: float) -> Close:
     """Return whether the round closes now. ``minimum``: fewest updates the rule works with."""
-    if arrived.on_time + arrived.late < minimum:
-        return False
+    every = arrived.on_time + arrived.late
     quorum = min(closing.quorum or arrived.expected, arrived.expected)
-    if arrived.on_time >= max(1, quorum):
-        return True
-    if closing.at_deadline == "extend" or waited_seconds < closing.deadline_seconds:
-        return False
-    return arrived.on_time + arrived.late >= max(closing.minimum_updates, 1)
+    if every >= minimum and arrived.on_time >= max(1, quorum):
+        return Close.COUNTING
+    complete = arrived.on_time >= arrived.expected  # also when nobody is left to be expected
+    overdue = closing.at_deadline == "seal" and waited_seconds >= closing.deadline_seconds
+    if not complete and not overdue:
+        return Close.NOT_YET
+    if every >= max(minimum, closing.minimum_updates, 1):
+        return Close.COUNTING
+    if every and arrived.last:
+        # Carried on they would never count, though their devices were told that they do.
+        return Close.COUNTING if every >= minimum else Close.NOT_YET
+    # With nobody enrolled at all, one empty round after the other would run the job to its end within seconds.
+    return Close.EMPTY_HANDED if arrived.enrolled else Close.NOT_YET
 
 
 def counting_round(job: JobRow, latest: RoundRow, settings: JobSettings, for_round: int) -> int | None:

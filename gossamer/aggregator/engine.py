@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import Connection
 
 from gossamer.aggregator.bodies import Bodies
-from gossamer.aggregator.cohort import Arrived, Watch, closes, cohort, fleet_size
+from gossamer.aggregator.cohort import Arrived, Close, Watch, closes, cohort, fleet_size
 from gossamer.aggregator.jobs import JobSettings
 from gossamer.aggregator.manifests import Model, Offered, build_manifest, choose_ways, signed_round
 from gossamer.aggregator.reports import round_report
@@ -97,9 +97,9 @@ class Engine:
             return Progress.WAITING
         message = self._sign(settings, model, following, now)
         with self._store.write() as db:
-            jobs.lock(db, job.job, exclusive=True)
-            if rounds.latest(db, job.job) is not None:
-                return Progress.WAITING
+            held = jobs.lock(db, job.job, exclusive=True)
+            if held is None or held.state is not job.state or rounds.latest(db, job.job) is not None:
+                return Progress.WAITING  # paused meanwhile, or another aggregator was faster
             _open(db, job.job, following, model, message, now)
         return Progress.OPENED
 
@@ -112,13 +112,22 @@ class Engine:
             self._written_seconds = waited
         minimum = rule(settings.rule).minimum
         with self._store.read() as db:
-            if not closes(settings.closing, minimum, _arrived(db, settings, latest), waited):
+            if closes(settings.closing, minimum, _arrived(db, settings, latest), waited) is Close.NOT_YET:
                 return False
         with self._store.write() as db:
-            jobs.lock(db, latest.job, exclusive=True)
+            held = jobs.lock(db, latest.job, exclusive=True)
             present = rounds.get(db, latest.job, latest.round)
             if present is None or present.state is not RoundState.OPEN:
                 return False  # another aggregator was faster; look again
+            if held is None or held.state is not JobState.OPEN:
+                return False  # paused meanwhile
+            # Asked again under the lock: an update that came since is in the set, and may change the answer.
+            how = closes(settings.closing, minimum, _arrived(db, settings, latest), waited)
+            if how is Close.NOT_YET:
+                return False
+            if how is Close.EMPTY_HANDED:
+                carried = inbox.carry(db, latest.job, latest.round)
+                log.info("round %d of %s closes without updates; %d carried on", latest.round, settings.name, carried)
             rounds.waited(db, latest.job, latest.round, waited)
             rounds.set_state(db, latest.job, latest.round, RoundState.SEALING)
         return True
@@ -153,6 +162,8 @@ class Engine:
             held = jobs.lock(db, job.job, exclusive=True)
             if held is None or held.version != job.version:
                 return Progress.WAITING  # another aggregator sealed it: the same bytes
+            if held.state is not job.state:
+                return Progress.WAITING  # paused meanwhile: the manifest was signed for an open job
             _write_seal(db, latest, result, json.dumps(report, sort_keys=True), now)
             _open(db, job.job, following, model, message, now)
             if following.round >= settings.rounds:
@@ -179,9 +190,12 @@ class Engine:
 
 
 def _arrived(db: Connection, settings: JobSettings, latest: RoundRow) -> Arrived:
-    expected = cohort(settings, latest.devices, latest.round) - devices.revoked(db)
+    revoked = devices.revoked(db)
+    expected = cohort(settings, latest.devices, latest.round) - revoked
     on_time, every = inbox.arrived(db, latest.job, latest.round)
-    return Arrived(on_time, every - on_time, len(expected))
+    enrolled = devices.count(db) - len(revoked)
+    last = latest.round + 1 >= settings.rounds
+    return Arrived(on_time, every - on_time, len(expected), enrolled, last)
 
 
 def _state(db: Connection, job: JobRow, settings: JobSettings) -> EngineState:

@@ -30,9 +30,11 @@ from gossamer.aggregator.rules import rule
 from gossamer.aggregator.server_step import server_step
 from gossamer.aggregator.store import Store, jobs, models, states
 from gossamer.compression import codec
+from gossamer.compression.integers import BLOCK
 from gossamer.compression.lattice import digest
 from gossamer.compression.layout import Layout
 from gossamer.errors import ConfigError, InputError
+from gossamer.wire.limits import MAX_OBJECT_BYTES
 from gossamer.wire.participation import Participation, ParticipationRule
 
 MICRO = 1_000_000  # learning rates travel as integers
@@ -40,6 +42,8 @@ SCHEDULES = ("constant", "cosine")
 AT_DEADLINE = ("seal", "extend")
 #: A late update weighs 1/sqrt(1 + lag): beyond this it is hardly a tenth, and receipts must outlive it.
 MAX_LAG = 50
+#: Bits of a parameter in a snapshot at worst: Golomb-Rice with parameter 32, and the 1 that ends its unary part.
+SNAPSHOT_BITS = 33
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,17 @@ class ClosingSettings:
 
     ``quorum``: so many updates of the round's own cohort close it at once (0: all of the cohort).
     ``deadline_seconds``: how long the server waits for them, not counting time in which it did not run.
-    ``at_deadline``: ``seal`` with what is there once it is ``minimum_updates``; ``extend`` until the quorum.
+    ``at_deadline``: ``seal`` with what is there, be it nothing; ``extend`` until the quorum.
+    ``minimum_updates``: with fewer (or fewer than the rule needs) at the deadline, the round closes
+    empty-handed: the model's target stays where it is, and the updates that did come count in the next round,
+    as late ones do. Nothing that was told *counted* is lost (I1). The last round has no next one: it counts
+    what it has if that is enough for the rule, and otherwise stays open until it is; with nothing at all it
+    closes.
     ``max_lag``: an update up to so many versions late still counts, at weight 1/sqrt(1 + lag).
+
+    Whatever ``at_deadline`` is, a round closes at once when all that is expected is in, also when that is
+    nothing because its whole cohort is revoked. Only a fleet without any enrolled device waits: for one. A
+    silent fleet spends a round per deadline; ``extend`` is for those that would rather wait.
     """
 
     quorum: int = 0
@@ -170,13 +183,15 @@ def create_job(
     """Enter a job with its version 0 (int32 (d,), lattice units); the same job a second time changes nothing.
 
     Raises:
-        ConfigError: name or number belong to a job with other settings; ``initial`` is not of ``layout``.
+        ConfigError: name or number belong to a job with other settings; ``initial`` is not of ``layout``, or
+            the model is too large for the wire.
     """
     settings.check()
     if initial.shape != (layout.size,):
         raise ConfigError(
             f"job {settings.name}: layout of {layout.size} values, initial model {initial.shape}"
         )
+    _check_snapshot(settings.name, layout.size)
     now = time.time() if now is None else now
     with store.write() as db:
         present = jobs.get(db, settings.job)
@@ -193,6 +208,22 @@ def create_job(
         models.add(db, row.job, 0, digest=digest(initial), lattice=initial, step=None, now=now)
         states.put(db, row.job, states.StoredState(0, models.to_blob(initial), b""))
     return row
+
+
+def largest_snapshot_bytes(parameters: int) -> int:
+    """Return a bound on the bytes of a snapshot of so many parameters: kind, block parameters, values."""
+    values = -(-parameters * SNAPSHOT_BITS // 8) + 1  # low bits and unary part each end at a byte
+    return 1 + -(-parameters // BLOCK) + values
+
+
+def _check_snapshot(name: str, parameters: int) -> None:
+    """Refuse now a model that would, some rounds on, have no way for a device that was away."""
+    worst = largest_snapshot_bytes(parameters)
+    if worst > MAX_OBJECT_BYTES:
+        raise ConfigError(
+            f"job {name}: a model of {parameters} parameters has snapshots of up to {worst} bytes; expected at most "
+            f"{MAX_OBJECT_BYTES} (about {MAX_OBJECT_BYTES * 8 // SNAPSHOT_BITS} parameters): use a smaller model"
+        )
 
 
 def layout_to_json(layout: Layout) -> str:

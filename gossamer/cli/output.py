@@ -14,6 +14,9 @@ from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+PIPE_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe, where nobody has a terminal of 80."""
+
 Row = Mapping[str, Any]
 
 
@@ -23,6 +26,8 @@ def emit(rows: Sequence[Row], *, as_json: bool, title: str = "", empty: str = "n
         sys.stdout.write(json.dumps(list(rows), indent=2, default=str) + "\n")
         return
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
     if not rows:
         console.print(empty, style="dim")
         return

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import re
+import selectors
 import signal
 import subprocess
 import sys
@@ -164,12 +167,50 @@ def test_it_dies_with_its_parent() -> None:
 
 
 def test_a_killed_child_leaves_nothing() -> None:
+    gc.collect()  # stores that earlier tests left open must not close in between
     before = len(list(Path("/proc/self/fd").iterdir()))
     process = TrainerProcess(child(options={"pause": 60.0}), "fit", fit_fields(), 0.0)
     process.kill()
     process.kill()
     assert not Path(f"/proc/{process.pid}").exists()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within five seconds; one that only waits to be reaped has."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_workers_of_the_users_code_end_with_the_child() -> None:
+    process = TrainerProcess(child("worker"), "fit", fit_fields(), 0.0)
+    found = None
+    with selectors.DefaultSelector() as selector:
+        for descriptor in process.descriptors:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while found is None:
+            for key, _ in selector.select(10):
+                process.on_readable(key.fd)
+            found = re.search(r"worker (\d+)$", process.complaint)
+    worker = int(found[1])
+    assert Path(f"/proc/{worker}").exists()
+    process.kill()
+    process.kill()
+    assert gone(worker)
+
+
+def test_workers_of_a_child_that_fell_end_too() -> None:
+    with pytest.raises(TrainerFailed, match="ended with exit code 3") as caught:
+        run(child("worker-exit"), "fit", fit_fields())
+    found = re.search(r"worker (\d+)", str(caught.value))
+    assert found is not None
+    assert gone(int(found[1]))
 
 
 def test_frames_every_prefix_is_incomplete() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gossamer.agent.plan import Held
 from gossamer.agent.session import KILLS_FORGIVEN, TRANSITIONS, State, Trigger
 from gossamer.wire import messages as msg
 
@@ -175,6 +176,23 @@ def test_a_new_job_starts_from_its_own_first_model(device: Device, server: Serve
     device.trainer = Tiny(20)
     play_round(device, other)
     assert list(other.counted) == [0]
+    assert device.session.held is not None
+    assert device.session.held.job == JOB + 1
+
+
+def test_a_model_of_the_job_before_is_not_held(device: Device, server: ServerSide) -> None:
+    device.hold_training = []
+    play_round(device, server)
+    other = ServerSide(job=JOB + 1)
+    device.receive("m", other.manifest())  # while the child still works for the old job
+    (order,) = device.hold_training
+    device.hold_training = None
+    manifest = order.manifest
+    device.run(device.session.model_ready(Held(manifest.job, manifest.version, manifest.digest)))
+    assert device.session.held is None
+    device.train(order)
+    exchange(device, server)
+    exchange(device, other)
     assert device.session.held is not None
     assert device.session.held.job == JOB + 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from typing import Any
@@ -47,6 +48,14 @@ class Tiny:
             sys.stderr.write("segmentation almost\n")
             sys.stderr.flush()
             os._exit(3)
+        if self.mode in ("worker", "worker-exit"):
+            # A worker as user code starts it. It closes no pipe and knows of no parent's death.
+            worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            sys.stderr.write(f"worker {worker.pid}\n")
+            sys.stderr.flush()
+            if self.mode == "worker-exit":
+                os._exit(3)
+            time.sleep(60)
         if self.mode == "oom":
             os.kill(os.getpid(), 9)
         if self.mode == "huge":

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from gossamer.aggregator.store.schema import DEVICE_ID_CHARS
 from gossamer.aggregator.store.schema import devices as table
 from gossamer.errors import ConfigError
+from gossamer.wire.topics import check_device
 
 KEY_BYTES = 32  # a raw Ed25519 public key
-#: Characters that MQTT gives a meaning of its own in a topic.
-_TOPIC_CHARACTERS = frozenset("/+#\0")
 
 
 class DeviceState(str, enum.Enum):
@@ -56,7 +54,7 @@ def enroll(db: Connection, device_id: str, public_key: bytes) -> Device:
     Raises:
         ConfigError: an id no topic can carry, a key of the wrong size, or another key than enrolled.
     """
-    _check_id(device_id)
+    check_device(device_id)
     if len(public_key) != KEY_BYTES:
         size = len(public_key)
         raise ConfigError(f"device {device_id}: a public key has {KEY_BYTES} bytes, this one {size}")
@@ -148,12 +146,6 @@ def holds(db: Connection, device_id: str, *, job: int, version: int, now: float)
 def _at_least(db: Connection, device_id: str, boot: int, change: Mapping[str, object]) -> bool:
     query = sa.update(table).where(table.c.id == device_id, table.c.boot <= boot).values(**change)
     return db.execute(query).rowcount > 0
-
-
-def _check_id(device_id: str) -> None:
-    usable = 0 < len(device_id) <= DEVICE_ID_CHARS and not _TOPIC_CHARACTERS & set(device_id)
-    if not usable:
-        raise ConfigError(f"device id {device_id!r}: 1 to {DEVICE_ID_CHARS} characters, none of / + #")
 
 
 def _device(row: sa.Row[tuple[object, ...]]) -> Device:

@@ -2,7 +2,9 @@
 
 An update is for one round (``round``) and is counted in one (``counted_in``: the same, or a later one
 when it came late). Both are fixed when it is accepted, in the transaction that accepts it; so what
-a seal counts does not depend on when it looks, and a device that was told *counted* is.
+a seal counts does not depend on when it looks, and a device that was told *counted* is. One thing moves
+``counted_in``: a round that closes empty-handed hands what it has to the next (:func:`carry`), in the
+transaction that closes it.
 """
 
 from __future__ import annotations
@@ -115,6 +117,12 @@ def body(db: Connection, job: int, round_: int, device: str) -> bytes | None:
     )
     found = db.execute(query).scalar()
     return None if found is None else bytes(found)
+
+
+def carry(db: Connection, job: int, counted_in: int) -> int:
+    """Let a round's updates count in the next one, which must exist or come; returns how many."""
+    mine = (table.c.job == job, table.c.counted_in == counted_in)
+    return db.execute(sa.update(table).where(*mine).values(counted_in=counted_in + 1)).rowcount
 
 
 def seal(db: Connection, job: int, counted_in: int, version: int) -> None:

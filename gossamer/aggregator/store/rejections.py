@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from gossamer.aggregator.store.schema import DEVICE_ID_CHARS
 from gossamer.aggregator.store.schema import rejections as table
+from gossamer.wire.limits import MAX_DEVICE_CHARS
 
 #: Pairs of (reason, device) kept apart; what comes after is counted under ANYBODY.
 MAX_ROWS = 10_000
@@ -33,7 +33,7 @@ def add(
     db: Connection, reason: str, device: str, detail: str, *, now: float, known: bool, count: int = 1
 ) -> None:
     """Count a refusal. ``known``: the device is enrolled, so that it may have a counter of its own."""
-    last = {"last_device": device[:DEVICE_ID_CHARS], "detail": detail[:DETAIL_CHARS], "at": now}
+    last = {"last_device": device[:MAX_DEVICE_CHARS], "detail": detail[:DETAIL_CHARS], "at": now}
     owner = device if known else ANYBODY
     if _raise(db, reason, owner, count, last):
         return

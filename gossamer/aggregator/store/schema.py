@@ -22,10 +22,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from gossamer.wire.limits import MAX_DEVICE_CHARS
+
 #: Raised whenever a table changes; a store of another version is refused, never guessed at.
 SCHEMA_VERSION = 1
 
-DEVICE_ID_CHARS = 128  # as long as an MQTT client id gets at the brokers there are
 NAME_CHARS = 64
 
 metadata = MetaData()
@@ -42,7 +43,7 @@ meta = Table(
 devices = Table(
     "devices",
     metadata,
-    Column("id", String(DEVICE_ID_CHARS), primary_key=True),
+    Column("id", String(MAX_DEVICE_CHARS), primary_key=True),
     Column("device_index", Integer, nullable=False, unique=True),
     Column("bucket", String(2), nullable=False),
     Column("public_key", LargeBinary, nullable=False),
@@ -102,7 +103,7 @@ inbox = Table(
     metadata,
     Column("job", Integer, primary_key=True),
     Column("round", Integer, primary_key=True),
-    Column("device", String(DEVICE_ID_CHARS), primary_key=True),
+    Column("device", String(MAX_DEVICE_CHARS), primary_key=True),
     Column("object_id", LargeBinary, nullable=False),
     Column("counted_in", Integer, nullable=False),
     Column("base_version", Integer, nullable=False),
@@ -120,7 +121,7 @@ inbox = Table(
 uploads = Table(
     "uploads",
     metadata,
-    Column("device", String(DEVICE_ID_CHARS), primary_key=True),
+    Column("device", String(MAX_DEVICE_CHARS), primary_key=True),
     Column("object_id", LargeBinary, nullable=False),
     Column("kind", Integer, nullable=False),
     Column("size", Integer, nullable=False),
@@ -132,7 +133,7 @@ uploads = Table(
 upload_chunks = Table(
     "upload_chunks",
     metadata,
-    Column("device", String(DEVICE_ID_CHARS), primary_key=True),
+    Column("device", String(MAX_DEVICE_CHARS), primary_key=True),
     Column("chunk", Integer, primary_key=True),
     Column("data", LargeBinary, nullable=False),
 )
@@ -142,9 +143,9 @@ rejections = Table(
     "rejections",
     metadata,
     Column("reason", String(32), primary_key=True),
-    Column("device", String(DEVICE_ID_CHARS), primary_key=True),
+    Column("device", String(MAX_DEVICE_CHARS), primary_key=True),
     Column("count", BigInteger, nullable=False),
-    Column("last_device", String(DEVICE_ID_CHARS), nullable=False),
+    Column("last_device", String(MAX_DEVICE_CHARS), nullable=False),
     Column("detail", String(200), nullable=False),
     Column("at", Float, nullable=False),
 )

@@ -3,10 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from gossamer.aggregator import cohort
+from gossamer.aggregator import engine as engine_module
 from gossamer.aggregator.engine import Progress
 from gossamer.aggregator.jobs import ClosingSettings
 from gossamer.aggregator.pausing import pause_job, resume_job
@@ -156,15 +159,89 @@ class TestClosing:
         assert [fleet.step(3.0) for _ in range(4)] == [Progress.WAITING] * 4
         assert fleet.step(3.0) is Progress.SEALED
 
-    def test_nobody_at_the_deadline_waits_for_the_first(self, tmp_path: Path) -> None:
+    def test_a_silent_cohort_does_not_stall_the_fleet(self, tmp_path: Path) -> None:
+        fleet = Fleet.make(tmp_path / "s.db", cohorts=1, closing=closing(deadline_seconds=10.0))
+        fleet.step()
+        before = fleet.manifest()
+        assert [fleet.step(3.0) for _ in range(5)] == [Progress.WAITING] * 4 + [Progress.SEALED]
+        after = fleet.manifest()
+        assert (after.round, after.version, after.digest) == (1, 1, before.digest)
+        with fleet.store.read() as db:
+            report = json.loads(rounds.every(db, 1)[0].report or "")
+        assert (report["on_time"], report["late"], report["devices"]) == (0, 0, [])
+        assert report["shortfall"]
+
+    def test_too_few_at_the_deadline_count_in_the_next_round(self, tmp_path: Path) -> None:
         fleet = Fleet.make(tmp_path / "s.db", cohorts=1, closing=closing(deadline_seconds=10.0, minimum_updates=2))
         fleet.step()
-        for _ in range(20):
-            assert fleet.step(3.0) is Progress.WAITING
         fleet.put("d1", 0)
-        assert fleet.step() is Progress.WAITING
-        fleet.put("d2", 0)
+        before = fleet.manifest()
+        assert [fleet.step(3.0) for _ in range(5)] == [Progress.WAITING] * 4 + [Progress.SEALED]
+        assert fleet.manifest().digest == before.digest
+        with fleet.store.read() as db:
+            carried = inbox.receipt(db, 1, 0, "d1")
+        assert carried is not None
+        assert (carried.counted_in, carried.sealed_in) == (1, None)
+        fleet.put("d1", 1)
+        assert [fleet.step(3.0) for _ in range(5)] == [Progress.WAITING] * 4 + [Progress.SEALED]
+        with fleet.store.read() as db:
+            receipts = [inbox.receipt(db, 1, round_, "d1") for round_ in (0, 1)]
+            report = json.loads(rounds.every(db, 1)[1].report or "")
+        assert [each.sealed_in for each in receipts if each is not None] == [2, 2]
+        assert (report["on_time"], report["late"], report["shortfall"]) == (1, 1, "")
+
+    def test_the_last_round_counts_what_it_has(self, tmp_path: Path) -> None:
+        short = closing(deadline_seconds=4.0, minimum_updates=2)
+        fleet = Fleet.make(tmp_path / "s.db", cohorts=1, rounds=1, closing=short)
+        fleet.step()
+        fleet.put("d1", 0)
+        assert [fleet.step(3.0) for _ in range(3)] == [Progress.WAITING] * 2 + [Progress.SEALED]
+        with fleet.store.read() as db:
+            receipt = inbox.receipt(db, 1, 0, "d1")
+        assert receipt is not None
+        assert receipt.sealed_in == 1
+        assert fleet.manifest().state is JobState.FINISHED
+
+    def test_an_update_between_look_and_lock_is_counted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        short = closing(deadline_seconds=4.0)
+        fleet = Fleet.make(tmp_path / "s.db", cohorts=1, rounds=1, rule="trimmed-mean:1", closing=short)
+        fleet.step()
+        assert [fleet.step(3.0) for _ in range(2)] == [Progress.WAITING] * 2
+        real = cohort.closes
+        looks: list[cohort.Close] = []
+
+        def look(*given: Any) -> cohort.Close:
+            looks.append(real(*given))
+            if looks[-1] is cohort.Close.EMPTY_HANDED:
+                fleet.put("d1", 0)
+            return looks[-1]
+
+        monkeypatch.setattr(engine_module, "closes", look)
+        assert fleet.step(3.0) is Progress.WAITING
+        assert looks == [cohort.Close.EMPTY_HANDED, cohort.Close.NOT_YET]
+
+    @pytest.mark.parametrize("at_deadline", ["seal", "extend"])
+    def test_a_wholly_revoked_cohort_closes_at_once(self, tmp_path: Path, at_deadline: str) -> None:
+        fleet = Fleet.make(tmp_path / "s.db", closing=closing(at_deadline=at_deadline))
+        fleet.step()
+        with fleet.store.write() as db:
+            for name in fleet.cohort(0):
+                devices.revoke(db, name)
         assert fleet.step() is Progress.SEALED
+        assert fleet.step() is Progress.WAITING  # for the cohort that is there
+
+    def test_a_fleet_without_devices_waits_for_one(self, tmp_path: Path) -> None:
+        fleet = Fleet.make(tmp_path / "s.db", cohorts=1, closing=closing(deadline_seconds=1.0))
+        fleet.step()
+        with fleet.store.write() as db:
+            for name in fleet.names:
+                devices.revoke(db, name)
+        assert [fleet.step(3.0) for _ in range(5)] == [Progress.WAITING] * 5
+        with fleet.store.write() as db:
+            devices.enroll(db, "new", bytes(32))
+        assert fleet.step() is Progress.SEALED
+        assert fleet.manifest().participation.devices == 5
+        assert fleet.step() is Progress.WAITING
 
     def test_extend_waits_for_the_quorum(self, tmp_path: Path) -> None:
         patient = closing(deadline_seconds=10.0, at_deadline="extend")
@@ -210,14 +287,20 @@ class TestClosing:
         assert fleet.step() is Progress.SEALED
 
     def test_a_rule_that_needs_more_is_given_more(self, tmp_path: Path) -> None:
-        fleet = Fleet.make(tmp_path / "s.db", cohorts=1, rule="trimmed-mean:1", closing=closing(deadline_seconds=1.0))
+        """A cohort too small for its rule moves the model every second round, and loses nothing."""
+        fleet = Fleet.make(tmp_path / "s.db", cohorts=1, size=2, rule="trimmed-mean:1")
         fleet.step()
-        for name in fleet.names[:2]:
-            fleet.put(name, 0)
-        for _ in range(5):
-            assert fleet.step(3.0) is Progress.WAITING
-        fleet.put("d2", 0)
-        assert fleet.step() is Progress.SEALED
+        start = fleet.manifest().digest
+        digests = []
+        for round_ in range(2):
+            for name in fleet.names:
+                fleet.put(name, round_)
+            assert fleet.step() is Progress.SEALED
+            digests.append(fleet.manifest().digest)
+        assert digests[0] == start != digests[1]
+        with fleet.store.read() as db:
+            receipts = [inbox.receipt(db, 1, round_, name) for round_ in range(2) for name in fleet.names]
+        assert [each.sealed_in for each in receipts if each is not None] == [2] * 4
 
 
 def test_what_the_rule_rejects_is_named_in_the_report(tmp_path: Path) -> None:
@@ -284,6 +367,39 @@ def test_a_paused_job_counts_but_does_not_seal(tmp_path: Path) -> None:
     resume_job(fleet.store, FLEET_KEY, "test")
     assert fleet.manifest() == before
     assert fleet.step() is Progress.SEALED
+
+
+@pytest.mark.parametrize("when", ["begin", "close", "seal"])
+def test_a_pause_in_the_middle_leaves_no_open_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    fleet = Fleet.make(tmp_path / "s.db", cohorts=1)
+    if when != "begin":
+        fleet.step()
+        for name in fleet.names:
+            fleet.put(name, 0)
+    name = "closes" if when == "close" else "signed_round"
+    real, paused = getattr(engine_module, name), []
+
+    def interrupted(*given: Any) -> Any:
+        if not paused:
+            paused.append(True)
+            pause_job(fleet.store, FLEET_KEY, "test")
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, name, interrupted)
+        assert fleet.step() is Progress.WAITING
+    assert fleet.step() is Progress.IDLE
+    with fleet.store.read() as db:
+        latest = rounds.latest(db, 1)
+    assert (latest is None) == (when == "begin")
+    if latest is not None:
+        assert (latest.round, latest.state is RoundState.OPEN) == (0, when == "close")
+        assert fleet.manifest().state is JobState.PAUSED
+    resume_job(fleet.store, FLEET_KEY, "test")
+    assert fleet.step() is (Progress.OPENED if when == "begin" else Progress.SEALED)
+    assert fleet.manifest().state is JobState.OPEN
 
 
 def test_what_cannot_be_paused(tmp_path: Path) -> None:

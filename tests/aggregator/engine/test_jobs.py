@@ -11,13 +11,16 @@ from gossamer.aggregator.jobs import (
     FitSettings,
     JobSettings,
     create_job,
+    largest_snapshot_bytes,
     layout_from_json,
     layout_to_json,
 )
 from gossamer.aggregator.store import Store, jobs, models
 from gossamer.compression.lattice import digest
 from gossamer.compression.layout import Layout
+from gossamer.compression.objects import encode_snapshot
 from gossamer.errors import ConfigError
+from gossamer.wire.limits import MAX_OBJECT_BYTES
 from tests.aggregator.fleets import job_settings
 
 PLAIN = {"name": "gait", "job": 1, "fleet": "t", "seed": 7, "rounds": 40}
@@ -107,6 +110,28 @@ class TestCreate:
         with pytest.raises(ConfigError, match="taken"):
             create_job(store, job_settings(rounds=9), self.initial, self.layout)
         store.close()
+
+    def test_a_model_whose_snapshot_cannot_be_sent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = Store.open(tmp_path / "s.db")
+        worst = largest_snapshot_bytes(3)
+        monkeypatch.setattr("gossamer.aggregator.jobs.MAX_OBJECT_BYTES", worst - 1)
+        with pytest.raises(ConfigError, match=f"model of 3 parameters has snapshots of up to {worst} bytes"):
+            create_job(store, job_settings(), self.initial, self.layout)
+        with store.read() as db:
+            assert jobs.current(db) is None
+        monkeypatch.setattr("gossamer.aggregator.jobs.MAX_OBJECT_BYTES", worst)
+        create_job(store, job_settings(), self.initial, self.layout)
+        store.close()
+
+    @pytest.mark.parametrize("d", [1, 3, 1023, 1025, 5000])
+    def test_no_snapshot_is_larger_than_the_largest(self, d: int) -> None:
+        rng = np.random.default_rng(d)
+        top = np.iinfo(np.int32)
+        hard = [np.full(d, value, dtype=np.int32) for value in (top.min, top.max, 1 << 30, 1 << 29)]
+        hard += [rng.integers(-(1 << b), 1 << b, d).astype(np.int32) for b in (28, 29, 30, 31)]
+        hard += [np.where(rng.random(d) < share, top.min, 0).astype(np.int32) for share in (0.01, 0.1, 0.5)]
+        assert max(len(encode_snapshot(w)) for w in hard) <= largest_snapshot_bytes(d)
+        assert largest_snapshot_bytes(4_000_000) <= MAX_OBJECT_BYTES
 
     def test_a_model_of_another_layout(self, tmp_path: Path) -> None:
         store = Store.open(tmp_path / "s.db")

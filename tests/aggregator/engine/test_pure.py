@@ -5,8 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from gossamer.aggregator.cohort import Arrived, Watch, closes, counting_round, fleet_size
-from gossamer.aggregator.jobs import ClosingSettings
+from gossamer.aggregator.cohort import Arrived, Close, Watch, closes, counting_round, fleet_size
 from gossamer.aggregator.manifests import Model, build_manifest, choose_ways, signed_round
 from gossamer.aggregator.rules import Update
 from gossamer.aggregator.rules.updates import Dense
@@ -74,6 +73,17 @@ class TestSeal:
         assert result.saturated > 0
         assert int(np.abs(state.target.astype(np.int64)).max()) <= TARGET_LIMIT
 
+    @pytest.mark.parametrize("down", ["fp32", "q8", "rot1:ls", "sign", "ternary:0.05", "topk:0.1/q4"])
+    @pytest.mark.parametrize("rule", ["mean", "median", "trimmed-mean:1", "clipped-differences", "norm-clip"])
+    def test_no_updates_move_nothing_but_the_version(self, down: str, rule: str) -> None:
+        settings = job_settings(rule=rule, codec_down=down, server_step="fedavgm:0.5/0.5")
+        start = EngineState.initial(settings, to_lattice(np.linspace(-1, 1, D)))
+        result = seal(start, [], settings)
+        assert result.report.shortfall
+        assert (result.state.version, result.digest) == (1, digest(start.shared))
+        assert np.array_equal(result.state.target, start.target)
+        assert result.state.memories() == start.memories()
+
     def test_nothing_usable_moves_nothing_but_the_version(self) -> None:
         settings = job_settings(rule="trimmed-mean:1", codec_down="fp32")
         start = EngineState.initial(settings, np.zeros(D, dtype=np.int32))
@@ -94,25 +104,37 @@ class TestCohort:
     @pytest.mark.parametrize(
         ("change", "arrived", "waited", "expected"),
         [
-            ({}, Arrived(4, 0, 4), 0.0, True),
-            ({}, Arrived(3, 0, 4), 0.0, False),
-            ({}, Arrived(3, 5, 4), 0.0, False),
-            ({}, Arrived(3, 0, 4), 3600.0, True),
-            ({}, Arrived(0, 0, 4), 9e9, False),
-            ({}, Arrived(0, 1, 4), 3600.0, True),
-            ({}, Arrived(0, 0, 0), 0.0, False),
-            ({"quorum": 2}, Arrived(2, 0, 4), 0.0, True),
-            ({"quorum": 9}, Arrived(4, 0, 4), 0.0, True),
-            ({"minimum_updates": 3}, Arrived(2, 0, 4), 3600.0, False),
-            ({"minimum_updates": 3}, Arrived(2, 1, 4), 3600.0, True),
-            ({"at_deadline": "extend"}, Arrived(3, 0, 4), 9e9, False),
+            ({}, Arrived(4, 0, 4, 4), 0.0, Close.COUNTING),
+            ({}, Arrived(3, 0, 4, 4), 0.0, Close.NOT_YET),
+            ({}, Arrived(3, 5, 4, 4), 0.0, Close.NOT_YET),
+            ({}, Arrived(3, 0, 4, 4), 3600.0, Close.COUNTING),
+            ({}, Arrived(0, 0, 4, 4), 3599.0, Close.NOT_YET),
+            ({}, Arrived(0, 0, 4, 4), 3600.0, Close.EMPTY_HANDED),
+            ({}, Arrived(0, 0, 4, 4, last=True), 3600.0, Close.EMPTY_HANDED),
+            ({}, Arrived(0, 1, 4, 4), 3600.0, Close.COUNTING),
+            ({}, Arrived(0, 0, 0, 4), 0.0, Close.EMPTY_HANDED),
+            ({}, Arrived(0, 1, 0, 4), 0.0, Close.COUNTING),
+            ({}, Arrived(0, 0, 0, 0), 9e9, Close.NOT_YET),
+            ({"quorum": 2}, Arrived(2, 0, 4, 4), 0.0, Close.COUNTING),
+            ({"quorum": 9}, Arrived(4, 0, 4, 4), 0.0, Close.COUNTING),
+            ({"minimum_updates": 3}, Arrived(2, 0, 4, 4), 3600.0, Close.EMPTY_HANDED),
+            ({"minimum_updates": 3}, Arrived(2, 0, 4, 4, last=True), 3600.0, Close.COUNTING),
+            ({"minimum_updates": 3}, Arrived(2, 1, 4, 4), 3600.0, Close.COUNTING),
+            ({"at_deadline": "extend"}, Arrived(3, 0, 4, 4), 9e9, Close.NOT_YET),
+            ({"at_deadline": "extend"}, Arrived(0, 0, 4, 4), 9e9, Close.NOT_YET),
+            ({"at_deadline": "extend"}, Arrived(0, 0, 0, 4), 0.0, Close.EMPTY_HANDED),
         ],
     )
-    def test_closes(self, change: dict[str, object], arrived: Arrived, waited: float, expected: bool) -> None:
+    def test_closes(self, change: dict[str, object], arrived: Arrived, waited: float, expected: Close) -> None:
         assert closes(closing(**change), 1, arrived, waited) is expected
 
-    def test_a_rule_needs_its_minimum(self) -> None:
-        assert not closes(ClosingSettings(), 3, Arrived(2, 0, 2), 9e9)
+    @pytest.mark.parametrize("at_deadline", ["seal", "extend"])
+    def test_a_rule_needs_its_minimum(self, at_deadline: str) -> None:
+        settings = closing(at_deadline=at_deadline)
+        assert closes(settings, 3, Arrived(2, 0, 2, 2), 0.0) is Close.EMPTY_HANDED
+        assert closes(settings, 3, Arrived(2, 0, 3, 3), 0.0) is Close.NOT_YET
+        # Nothing follows in which they would count: it waits rather than lose them.
+        assert closes(settings, 3, Arrived(2, 0, 2, 2, last=True), 9e9) is Close.NOT_YET
 
     @pytest.mark.parametrize(
         ("for_round", "state", "expected"),

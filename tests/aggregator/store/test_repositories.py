@@ -19,6 +19,7 @@ from gossamer.aggregator.store import (
 )
 from gossamer.aggregator.store.jobs import JobState
 from gossamer.errors import ConfigError
+from gossamer.wire.limits import MAX_DEVICE_CHARS
 
 KEY = bytes(range(32))
 
@@ -57,9 +58,9 @@ class TestDevices:
             again = devices.enroll(db, "m", KEY[::-1])
             assert (again.index, again.public_key, again.enrolled) == (1, KEY[::-1], True)
 
-    @pytest.mark.parametrize("bad", ["", "a/b", "a+", "#", "x" * 129, "nul\0"])
+    @pytest.mark.parametrize("bad", ["", "a/b", "a+", "#", "x" * (MAX_DEVICE_CHARS + 1), "nul\0", "-x", "a b"])
     def test_ids_that_no_topic_can_carry(self, store: Store, bad: str) -> None:
-        with store.write() as db, pytest.raises(ConfigError, match="1 to 128 characters"):
+        with store.write() as db, pytest.raises(ConfigError, match="1 to 64 letters"):
             devices.enroll(db, bad, KEY)
 
     def test_a_key_of_the_wrong_size(self, store: Store) -> None:
