@@ -7,13 +7,14 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.system.demo_runs import children, processes, run_demo
+from tests.system.demo_runs import children, demo_command, processes, run_demo
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -65,3 +66,28 @@ def test_thirty_kills_change_nothing(tmp_path: Path):
     assert disturbed["model_digest"] == undisturbed["model_digest"]
     assert disturbed["updates"] == undisturbed["updates"]
     assert disturbed["accuracy"] == undisturbed["accuracy"]
+
+
+def test_the_demo_itself_is_killed_and_goes_on_where_it_was(tmp_path: Path):
+    options = ("--seed", str(SEED), "--rounds", "10")
+    undisturbed = run_demo(tmp_path / "calm", *options)
+    directory = tmp_path / "storm"
+    directory.mkdir()
+    demo = subprocess.Popen(demo_command(directory, *options), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while rounds_sealed(directory / "run" / "server" / "store.db") < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    demo.kill()
+    demo.wait()
+    time.sleep(3)  # its children hear of its death and end
+    continued = run_demo(directory, *options)
+    assert continued["model_digest"] == undisturbed["model_digest"]
+    assert continued["updates"] == undisturbed["updates"]
+
+
+def rounds_sealed(store: Path) -> int:
+    address = f"file:{store}?mode=ro"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(address, uri=True)) as db:
+        return int(db.execute("SELECT count(*) FROM rounds WHERE state = 'sealed'").fetchone()[0])
+    return 0
