@@ -123,10 +123,10 @@ def play(
 def opening(display: Display, options: DemoOptions) -> None:
     """Say what is about to happen."""
     watch = options.data == "watch"
-    what = "smartwatch recordings of ten people doing seven exercises" if watch else "handwritten digits"
+    what = "recordings of people doing seven exercises" if watch else "handwritten digits"
     display.say(
-        f"{options.devices} devices, each a process with its own data ({what}), train one model together.\n"
-        "Everything between them and the server is real MQTT through a real broker on this machine;\n"
-        f"updates travel up as {options.codec}, the model comes down as {options.codec_down}. "
-        "The data never leaves a device.\n"
+        f"{options.devices} devices, each a process with its own {what}, train one model.\n"
+        "All between them and the server is real MQTT, through a real broker on this machine.\n"
+        f"Updates go up as {options.codec}, the model comes down as {options.codec_down}; "
+        "the data stays where it is.\n"
     )

@@ -68,7 +68,7 @@ def fleet_line(progress: Progress) -> Text:
             line.append(" ◐ ", style="bold yellow")
         else:
             line.append(" ○ ", style="dim")
-    line.append("  ● counted  ◐ at work  ○ asleep until its cohort's turn", style="dim")
+    line.append("  ● counted  ◐ at work  ○ asleep until its turn", style="dim")
     return line
 
 
