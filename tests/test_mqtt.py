@@ -430,7 +430,7 @@ def test_the_account_agrees_with_the_interface(tmp_path: Path) -> None:
         [*command, sys.executable, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[1]
     )
     if "unshare" in run.stderr:
-        pytest.skip(f"no network namespaces here: {run.stderr}")
+        pytest.fail(f"no network namespaces here: {run.stderr}")
     lines = [line.split() for line in run.stdout.splitlines()]
     assert len(lines) == 6, run.stderr
     for name, counted, interface in lines:

@@ -187,7 +187,7 @@ def test_a_job_from_create_to_export(run: Run, fleet: Path, mine: str, tmp_path:
 def test_the_installed_script_finds_a_trainer_in_the_working_directory(fleet: Path, mine: str, tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("gossamer")
     if not script.exists():
-        pytest.skip("gossamer is not installed as a script here")
+        pytest.fail("gossamer is not installed as a script here")
     command = [script, "job", "create", "job.toml", "--trainer", mine, "--state", fleet, "--dry-run"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
