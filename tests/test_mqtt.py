@@ -424,7 +424,7 @@ def test_accounts_add_up(broker: Listening) -> None:
 
 @pytest.mark.system
 def test_the_account_agrees_with_the_interface(tmp_path: Path) -> None:
-    """Within 2 %, in a network namespace where nothing else talks."""
+    """Within 2 %, or three bare segments, in a network namespace where nothing else talks."""
     command = ["unshare", "-r", "-n", "sh", "-c", 'ip link set lo up && exec "$0" -m tests.meter_in_namespace "$1"']
     run = subprocess.run(
         [*command, sys.executable, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[1]
@@ -436,4 +436,5 @@ def test_the_account_agrees_with_the_interface(tmp_path: Path) -> None:
     for name, counted, interface in lines:
         error = int(counted) / int(interface) - 1
         print(f"{name}: counted {counted}, interface {interface}, {error:+.2%}")
-        assert abs(error) <= 0.02, name
+        # The close is a race of a few bare segments, which is more than 2 % of a connection that carries nothing.
+        assert abs(error) <= 0.02 or abs(int(counted) - int(interface)) <= 3 * 52, name
