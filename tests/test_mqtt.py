@@ -293,6 +293,30 @@ def test_the_broker_dies(tmp_path: Path) -> None:
     assert seen.names() == ["connected", "disconnected"] * 2
 
 
+@pytest.mark.parametrize("queued", [0, 1, 20])
+def test_leaving_a_broker_that_has_gone(queued: int) -> None:
+    """The goodbye meets a reset, with packets still waiting behind it: it ends quietly, and at once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = MqttLink(MqttSettings(host="127.0.0.1", port=server.getsockname()[1], client_id="a"), seen := Recorder())
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            connection.recv(1000)
+            connection.sendall(bytes.fromhex("20020000"))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+            connection.close()  # a reset, as from a process that was killed
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        link.connect()
+        thread.join()
+        for _ in range(queued):
+            link.publish("t", b"x" * 1000)
+        link.disconnect()
+    assert seen.names()[-1] == "disconnected"
+    assert link.fileno() == -1
+
+
 def test_the_watchdog(tmp_path: Path) -> None:
     """A broker that is stopped answers no ping: the link ends after 1.5 keepalives."""
     seen = Recorder()

@@ -48,10 +48,7 @@ def test_nothing_is_unpickled_or_evaluated(path: Path):
     assert not names & {"eval", "exec"}
     if "pickle" in path.read_text() and path.name != "watch_file.py":  # it explains its restricted reader
         imported = [
-            alias.name
-            for n in ast.walk(ast.parse(path.read_text()))
-            if isinstance(n, ast.Import)
-            for alias in n.names
+            alias.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Import) for alias in n.names
         ]
         assert "pickle" not in imported
 

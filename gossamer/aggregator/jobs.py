@@ -188,9 +188,7 @@ def create_job(
     """
     settings.check()
     if initial.shape != (layout.size,):
-        raise ConfigError(
-            f"job {settings.name}: layout of {layout.size} values, initial model {initial.shape}"
-        )
+        raise ConfigError(f"job {settings.name}: layout of {layout.size} values, initial model {initial.shape}")
     _check_snapshot(settings.name, layout.size)
     now = time.time() if now is None else now
     with store.write() as db:

@@ -27,9 +27,7 @@ def demo(
     cohorts: Annotated[int | None, typer.Option(help="Rounds in a cycle; each device takes part in one.")] = None,
     codec: Annotated[str | None, typer.Option(help="What updates travel as: ternary:P, rot1, q4, fp32, ...")] = None,
     codec_down: Annotated[str | None, typer.Option(help="The same for the model's changes.")] = None,
-    rule: Annotated[
-        str, typer.Option(help="mean, median, trimmed-mean:F, norm-clip, clipped-differences.")
-    ] = "mean",
+    rule: Annotated[str, typer.Option(help="mean, median, trimmed-mean:F, norm-clip, clipped-differences.")] = "mean",
     attackers: Annotated[int, typer.Option(help="How many of the devices lie.")] = 0,
     attack: Annotated[str, typer.Option(help="How they lie: shift-back, sign-flip, ...")] = "shift-back",
     broker: Annotated[str, typer.Option(help="embedded, or mqtt://HOST:PORT, or mqtts://HOST:PORT.")] = "embedded",
@@ -89,9 +87,7 @@ def check(options: DemoOptions, tuned: DemoSettings, files: list[Path]) -> None:
             raise ConfigError(f"the directory of {file} does not exist; create it first")
 
 
-def play(
-    options: DemoOptions, tuned: DemoSettings, directory: Path | None, plot: Path, json_file: Path | None
-) -> None:
+def play(options: DemoOptions, tuned: DemoSettings, directory: Path | None, plot: Path, json_file: Path | None) -> None:
     """Run it, and show what came of it."""
     from rich.console import Console
 

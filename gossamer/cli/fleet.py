@@ -13,9 +13,7 @@ from gossamer.errors import ConfigError
 
 app = typer.Typer(help="Make a fleet; enrol, revoke and list its devices.", no_args_is_help=True)
 
-StateDirectory = Annotated[
-    Path, typer.Option("--state", help="The server's state directory.", envvar="GOSSAMER_STATE")
-]
+StateDirectory = Annotated[Path, typer.Option("--state", help="The server's state directory.", envvar="GOSSAMER_STATE")]
 DEFAULT_STATE = Path("gossamer-state")
 
 

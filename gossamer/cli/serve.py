@@ -45,9 +45,7 @@ def serve(state: StateDirectory = DEFAULT_STATE, store: StoreUrl = None) -> None
 
 
 @bridge_app.command("run")
-def bridge_run(
-    state: StateDirectory = DEFAULT_STATE, store: StoreUrl = None, buckets: Buckets = None
-) -> None:
+def bridge_run(state: StateDirectory = DEFAULT_STATE, store: StoreUrl = None, buckets: Buckets = None) -> None:
     """Run a bridge worker until SIGTERM.
 
     Several share a fleet by its buckets, each under a broker client id of its own.

@@ -30,9 +30,7 @@ def model_for(data: str) -> Model:
     raise ConfigError(f"data must be 'watch' or 'digits', got {data!r}")
 
 
-def trainer(
-    data: str = "watch", device: int = 0, devices: int = 10, seed: int = 0, cache: str = ""
-) -> NumpyTrainer:
+def trainer(data: str = "watch", device: int = 0, devices: int = 10, seed: int = 0, cache: str = "") -> NumpyTrainer:
     """The trainer of one device of the fleet.
 
     ``cache`` is a directory that keeps each device's windows as an ``.npz`` of numbers, which spares every
@@ -45,9 +43,7 @@ def trainer(
     return NumpyTrainer(model_for(data), part.x, part.y, (part.x_held_out, part.y_held_out))
 
 
-def fleet(
-    data: str, devices: int, seed: int, *, honest: int | None = None
-) -> tuple[list[NumpyTrainer], NumpyTrainer]:
+def fleet(data: str, devices: int, seed: int, *, honest: int | None = None) -> tuple[list[NumpyTrainer], NumpyTrainer]:
     """All devices' trainers, and one whose ``evaluate`` is over everyone's held-out examples pooled.
 
     ``honest``: only the first so many devices are judged; the model owes nothing to those that lie.

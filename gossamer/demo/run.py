@@ -179,9 +179,7 @@ def _finish_reference(
         thread.join(LOOK_SECONDS)
         supervisor.poll(time.monotonic())
         ledgers = watcher.ledgers(options.devices)
-        display.show(
-            progress_of(watcher, supervisor, reference, options, ledgers, time.monotonic() - began)
-        )
+        display.show(progress_of(watcher, supervisor, reference, options, ledgers, time.monotonic() - began))
 
 
 def failure(space: Workspace) -> str:
@@ -193,9 +191,7 @@ def failure(space: Workspace) -> str:
     return f"see {space.logs}"
 
 
-def points_of(
-    watcher: Watcher, reference: Reference, downs: Mapping[int, int] | None = None
-) -> tuple[Point, ...]:
+def points_of(watcher: Watcher, reference: Reference, downs: Mapping[int, int] | None = None) -> tuple[Point, ...]:
     """Return the curve so far; payload down is spread over the rounds in proportion to their updates."""
     total_updates = max(1, watcher.sealed[-1].updates if watcher.sealed else 0)
     down = (downs or {}).get(0, 0)

@@ -146,4 +146,3 @@ class ServerFiles:
 def defaults() -> dict[str, object]:
     """The packaged defaults, as parsed."""
     return settings.read_toml(DEFAULTS_FILE, "the package is damaged; install it again")
-

@@ -289,7 +289,7 @@ class MqttLink:
         if getattr(code, "value", None) in _TRY_LATER:
             raise BrokerUnreachable(f"broker {self.settings.where} takes no clients at the moment: {code}")
         if getattr(code, "is_failure", False) or client.socket() is None:
-            if "closed" in str(code).lower() or str(code) == "Unspecified error":
+            if "closed" in str(code).lower() or str(code) in ("Unspecified error", "Success"):
                 raise BrokerUnreachable(
                     f"broker {self.settings.where} closed the connection before answering CONNECT ({code}): "
                     "is it an MQTT broker, and is TLS set as it expects?"
@@ -347,6 +347,8 @@ class MqttLink:
 
 
 def _poll(sock: MeteredSocket, events: int) -> bool:
+    if sock.fileno() < 0:  # a write that failed has closed it: paho reports success when we were leaving anyway
+        return True
     poll = select.poll()
     poll.register(sock.fileno(), events)
     return bool(poll.poll(_SLICE_SECONDS * 1000))

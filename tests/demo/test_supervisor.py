@@ -86,9 +86,7 @@ def test_what_its_configuration_ended_is_not_started_again(supervisor: Superviso
     assert supervisor.restarts == 0
 
 
-def test_stop_ends_all_and_kills_what_does_not_listen(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_ends_all_and_kills_what_does_not_listen(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STOP_SECONDS", 0.3)
     start(supervisor, "polite", "exec sleep 60")
     log = start(supervisor, "deaf", "trap '' TERM; echo ready; while :; do sleep 0.05; done")

@@ -59,5 +59,3 @@ def children(pid: int) -> list[int]:
         except OSError:
             continue
     return found
-
-

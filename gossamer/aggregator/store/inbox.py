@@ -112,9 +112,7 @@ def counted(db: Connection, job: int, counted_in: int) -> list[CountedUpdate]:
 
 def body(db: Connection, job: int, round_: int, device: str) -> bytes | None:
     """Return one update's body, or None once it is sealed."""
-    query = sa.select(table.c.body).where(
-        table.c.job == job, table.c.round == round_, table.c.device == device
-    )
+    query = sa.select(table.c.body).where(table.c.job == job, table.c.round == round_, table.c.device == device)
     found = db.execute(query).scalar()
     return None if found is None else bytes(found)
 

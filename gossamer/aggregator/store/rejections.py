@@ -29,9 +29,7 @@ class Rejection:
     at: float
 
 
-def add(
-    db: Connection, reason: str, device: str, detail: str, *, now: float, known: bool, count: int = 1
-) -> None:
+def add(db: Connection, reason: str, device: str, detail: str, *, now: float, known: bool, count: int = 1) -> None:
     """Count a refusal. ``known``: the device is enrolled, so that it may have a counter of its own."""
     last = {"last_device": device[:MAX_DEVICE_CHARS], "detail": detail[:DETAIL_CHARS], "at": now}
     owner = device if known else ANYBODY
