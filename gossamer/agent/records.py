@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """The shared model as this device holds it. ``lattice`` (d,) int32 little endian; ``layout`` CBOR."""
+    """The shared model as this device holds it: ``lattice`` its ``SharedModel`` as bytes; ``layout`` CBOR."""
 
     job: int
     version: int

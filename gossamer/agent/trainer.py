@@ -58,7 +58,11 @@ class FitResult:
 
 
 class Trainer(Protocol):
-    """Training on one device's own data."""
+    """Training on one device's own data.
+
+    It may have an attribute ``axes``: for some arrays of the model, by position, the grid that their inputs form,
+    as in ``{0: (28, 28)}`` for a first layer that reads pictures (`gossamer.compression.layout`). ``hist`` uses it.
+    """
 
     def initial(self, seed: int) -> Weights:
         """The weights of model version 0: the same bits on every machine for the same seed."""
@@ -103,6 +107,7 @@ class NumpyTrainer:
         self.model = model
         self.x, self.y = x, y
         self.held_out = (x, y) if held_out is None else held_out
+        self.axes: dict[int, tuple[int, ...]] = getattr(model, "axes", {})
 
     def initial(self, seed: int) -> Weights:
         """See :class:`Trainer`."""

@@ -11,6 +11,7 @@ from gossamer.agent.runner import ChildSettings
 from gossamer.agent.seeds import derive_seed
 from gossamer.agent.store import AgentStore
 from gossamer.errors import GossamerError, TrainerFailed
+from gossamer.wire.codes import Section
 from gossamer.wire.header import MICRO, UpdateHeader, loss_to_micro, sign_update
 from gossamer.wire.ids import object_id
 from gossamer.wire.manifest import Manifest
@@ -48,6 +49,7 @@ def fit_fields(settings: AgentSettings, store: AgentStore, order: Train) -> dict
             "round": manifest.round,
         },
         "job_seed": manifest.fit.seed,
+        "cycle": 0 if manifest.section(Section.HISTORY) is None else manifest.participation.cohorts,
         "codec": manifest.codec,
         "codec_seed": derive_seed("codec", *seeds),
         "residual": store.residual(manifest.job),

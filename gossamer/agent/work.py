@@ -20,8 +20,9 @@ import numpy as np
 
 from gossamer.agent.frames import pack_arrays
 from gossamer.agent.trainer import FitConfig, FitResult, Trainer, Weights
-from gossamer.compression import codec, lattice, objects, residual
+from gossamer.compression import codec, lattice, residual, ways
 from gossamer.compression.layout import Layout
+from gossamer.compression.shared import SharedModel
 from gossamer.errors import ConfigError, GossamerError, InputError, PeerError, TrainerFailed
 
 KIND_DELTA = 1
@@ -75,8 +76,8 @@ def initial(trainer: Trainer, seed: int) -> Weights:
 
 def evaluate(trainer: Trainer, model: dict[str, Any]) -> dict[str, float]:
     """Figures of the stored model on the device's held-out data."""
-    layout = _layout(model["layout"])
-    figures = trainer.evaluate(layout.unflatten(lattice.from_lattice(_vector(model["lattice"]))))
+    shared = SharedModel.from_bytes(model["lattice"], _layout(model["layout"]))
+    figures = trainer.evaluate(shared.layout.unflatten(lattice.from_lattice(shared.weights)))
     if not isinstance(figures, dict):
         raise TrainerFailed(f"Trainer.evaluate: expected a dict of numbers, got {type(figures).__name__}")
     return {str(name): float(value) for name, value in figures.items()}
@@ -86,45 +87,50 @@ def fit(trainer: Trainer, request: dict[str, Any]) -> Iterator[Answer]:
     """Bring the model to the version of the round, train, encode.
 
     Fields: ``model`` {lattice, layout} or None; ``object`` {kind, data} or None; ``expect`` {version,
-    digest};
+    digest}; ``cycle`` rounds over which the model keeps its history, 0 for a plain model;
     ``fit`` {local_epochs, batch_size, learning_rate, seed, round}; ``job_seed``; ``codec``, ``codec_seed``;
     ``residual`` bytes or None. Answers "model" if it differs from the one given, then "update"; or
     "bad-model" when the object does not lead to the digest.
     """
     expect = request["expect"]
     try:
-        layout, vector, changed = current_model(trainer, request)
+        model, changed = current_model(trainer, request)
     except PeerError as error:
         yield {"type": "bad-model", "detail": str(error)}
         return
-    if lattice.digest(vector) != expect["digest"]:
+    if model.digest != expect["digest"]:
         detail = f"version {expect['version']} has another digest than the manifest says"
         yield {"type": "bad-model", "detail": detail}
         return
     if changed:
-        yield {"type": "model", "lattice": _bytes(vector), "layout": _layout_bytes(layout)}
-    yield make_update(trainer, layout, vector, request)
+        yield {"type": "model", "lattice": model.to_bytes(), "layout": _layout_bytes(model.layout)}
+    yield make_update(trainer, model, request)
 
 
-def current_model(trainer: Trainer, request: dict[str, Any]) -> tuple[Layout, Any, bool]:
-    """(layout, lattice vector, whether it differs from the one given). Raises :class:`PeerError`."""
-    model, way = request["model"], request["object"]
-    if model is None:
-        weights = initial(trainer, request["job_seed"])
-        layout = Layout.of(weights)
-        vector = lattice.to_lattice(layout.flatten(weights))
+def current_model(trainer: Trainer, request: dict[str, Any]) -> tuple[SharedModel, bool]:
+    """The model of the round, and whether it differs from the one given. Raises :class:`PeerError`."""
+    stored, way = request["model"], request["object"]
+    if stored is None or (way is not None and way["kind"] == KIND_SNAPSHOT):
+        model = first_model(trainer, request["job_seed"], request["cycle"])
     else:
-        layout, vector = _layout(model["layout"]), _vector(model["lattice"])
-    if way is not None:
-        if way["kind"] == KIND_SNAPSHOT:
-            vector = objects.decode_snapshot(way["data"], layout.size)
-        else:
-            vector = objects.apply_delta(vector, way["data"])
-    return layout, vector, model is None or way is not None
+        model = SharedModel.from_bytes(stored["lattice"], _layout(stored["layout"]))
+    if way is not None and way["kind"] == KIND_SNAPSHOT:
+        model = ways.decode_snapshot(way["data"], model)
+    elif way is not None:
+        model = ways.apply_delta(model, way["data"])
+    return model, stored is None or way is not None
 
 
-def make_update(trainer: Trainer, layout: Layout, base: Any, request: dict[str, Any]) -> Answer:
-    """Train from ``base`` (int32 (d,)) and encode the difference together with the residual."""
+def first_model(trainer: Trainer, seed: int, cycle: int) -> SharedModel:
+    """Version 0 of a job with this seed; with history over cycles of so many rounds, if that is not 0."""
+    weights = initial(trainer, seed)
+    layout = Layout.of(weights, getattr(trainer, "axes", {}))
+    return SharedModel.first(layout, lattice.to_lattice(layout.flatten(weights)), cycle)
+
+
+def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -> Answer:
+    """Train from ``model`` and encode the difference together with the residual."""
+    layout, base = model.layout, model.weights
     weights = layout.unflatten(lattice.from_lattice(base))
     result = check_result(trainer.fit(weights, FitConfig(**request["fit"])), layout)
     try:
@@ -134,7 +140,8 @@ def make_update(trainer: Trainer, layout: Layout, base: Any, request: dict[str, 
         known = kept and request["residual"] is not None
         before = _vector(request["residual"]) if known else np.zeros_like(base)
         delta = trained.astype(np.int64) - base  # may leave int32; compress says so
-        update = residual.compress(encoder, delta, before, seed=request["codec_seed"])
+        context = model.context(upward=True)
+        update = residual.compress(encoder, delta, before, seed=request["codec_seed"], context=context)
     except InputError as error:
         raise TrainerFailed(
             f"the update of round {request['fit']['round']} cannot be encoded: {error}. A smaller learning "
@@ -198,10 +205,10 @@ def _bytes(vector: Any) -> bytes:
 
 def _layout(data: bytes) -> Layout:
     try:
-        return Layout(tuple((name, tuple(shape)) for name, shape in cbor2.loads(data)))
+        return Layout.from_lists(cbor2.loads(data))
     except (TypeError, ValueError, cbor2.CBORDecodeError) as error:
         raise GossamerError(f"the stored layout cannot be read: {error}") from error
 
 
 def _layout_bytes(layout: Layout) -> bytes:
-    return cbor2.dumps([[name, list(shape)] for name, shape in layout.entries])
+    return cbor2.dumps(layout.to_lists())

@@ -7,34 +7,40 @@ beyond that they are fetched again, so that a round's memory is bounded however 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from gossamer.aggregator.store import Store, inbox
-from gossamer.compression import Body, open_body
+from gossamer.compression import Body, Context, open_body
 from gossamer.errors import MalformedBody
 
 #: Compressed bytes of a round that are kept in memory.
 CACHE_BYTES = 256 * 1024 * 1024
 
-Key = tuple[int, str]  # round, device
+Key = tuple[int, str, int]  # round, device, version it was made from
 
 
 class Bodies:
     """The bodies of one job's inbox. Not for several threads."""
 
-    def __init__(self, store: Store, job: int, d: int, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, store: Store, job: int, d: int, *, context_of: Callable[[int], Context], cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        """``context_of``: what a body is read with, by the version it was made from; asked once for each."""
+        self._context_of = lru_cache(maxsize=None)(context_of)
         self._store = store
         self._job = job
         self._d = d
         self._room = cache_bytes
         self._open: OrderedDict[Key, tuple[Body, int]] = OrderedDict()
 
-    def get(self, round_: int, device: str) -> StoredBody:
-        """Return the device's update for that round; nothing is read yet."""
-        return StoredBody(self, (round_, device))
+    def get(self, round_: int, device: str, base_version: int) -> StoredBody:
+        """Return the device's update for that round, made from that version; nothing is read yet."""
+        return StoredBody(self, (round_, device, base_version))
 
     def opened(self, key: Key) -> Body:
         """Return the body, decodable by ranges.
@@ -47,10 +53,10 @@ class Bodies:
             self._open.move_to_end(key)
             return present[0]
         with self._store.read() as db:
-            data = inbox.body(db, self._job, *key)
+            data = inbox.body(db, self._job, key[0], key[1])
         if data is None:
             raise MalformedBody(f"the inbox holds no body of {key[1]} for round {key[0]}")
-        body = open_body(data, self._d)
+        body = open_body(data, self._d, self._context_of(key[2]))
         self._open[key] = (body, len(data))
         self._room -= len(data)
         while self._room < 0 and len(self._open) > 1:

@@ -13,7 +13,7 @@ import enum
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 
 from gossamer.aggregator.bodies import Bodies
 from gossamer.aggregator.cohort import Arrived, Close, Watch, closes, cohort, fleet_size
-from gossamer.aggregator.jobs import JobSettings
+from gossamer.aggregator.jobs import JobSettings, model_at
 from gossamer.aggregator.manifests import Model, Offered, build_manifest, choose_ways, signed_round
 from gossamer.aggregator.reports import round_report
 from gossamer.aggregator.rules import Update, rule
@@ -29,6 +29,7 @@ from gossamer.aggregator.seal import EngineState, SealResult, seal
 from gossamer.aggregator.store import Store, devices, inbox, jobs, models, objects, rounds, states
 from gossamer.aggregator.store.jobs import JobRow, JobState
 from gossamer.aggregator.store.rounds import RoundRow, RoundState
+from gossamer.compression import Context
 from gossamer.errors import StoreError
 from gossamer.wire import codes
 from gossamer.wire.participation import Participation
@@ -91,8 +92,8 @@ class Engine:
 
     def _begin(self, job: JobRow, settings: JobSettings, now: float) -> Progress:
         with self._store.read() as db:
-            model = _model(db, job.job, 0)
-            following = _following(db, settings, None, model, [])
+            model = Model(0, model_at(db, job, 0))
+            following = _following(db, job, settings, None, model, [])
         if following is None:
             return Progress.WAITING
         message = self._sign(settings, model, following, now)
@@ -139,11 +140,11 @@ class Engine:
                 return Progress.WAITING  # another aggregator was faster
             state = _state(db, job, settings)
             counted = inbox.counted(db, job.job, latest.round)
-        bodies = Bodies(self._store, job.job, len(state.shared))
+        bodies = Bodies(self._store, job.job, len(state.shared), context_of=_contexts(self._store, job, state))
         updates = [
             Update(
                 u.index,
-                bodies.get(u.round, u.device),
+                bodies.get(u.round, u.device, u.base_version),
                 examples=u.examples,
                 lag=state.version - u.base_version,
                 round=u.round,
@@ -151,9 +152,9 @@ class Engine:
             for u in counted
         ]
         result = seal(state, updates, settings)
-        model = Model(result.state.version, result.digest, result.state.shared)
+        model = Model(result.state.version, result.state.model)
         with self._store.read() as db:
-            following = _following(db, settings, latest, model, [result.step])
+            following = _following(db, job, settings, latest, model, [result.step])
         if following is None:
             raise StoreError("devices have vanished from the store; restore it from a backup")
         message = self._sign(settings, model, following, now)
@@ -164,7 +165,7 @@ class Engine:
                 return Progress.WAITING  # another aggregator sealed it: the same bytes
             if held.state is not job.state:
                 return Progress.WAITING  # paused meanwhile: the manifest was signed for an open job
-            _write_seal(db, latest, result, json.dumps(report, sort_keys=True), now)
+            _write_seal(db, settings, latest, result, json.dumps(report, sort_keys=True), now)
             _open(db, job.job, following, model, message, now)
             if following.round >= settings.rounds:
                 rounds.set_state(db, job.job, following.round, RoundState.SEALED)
@@ -202,19 +203,24 @@ def _state(db: Connection, job: JobRow, settings: JobSettings) -> EngineState:
     stored = states.get(db, job.job)
     if stored is None:
         raise StoreError(f"job {job.name}: the engine's state is missing; restore the store from a backup")
-    shared = _model(db, job.job, job.version).lattice
-    return EngineState.restore(settings, job.version, shared, models.from_blob(stored.target), stored.state)
+    model = model_at(db, job, job.version)
+    return EngineState.restore(settings, job.version, model, models.from_blob(stored.target), stored.state)
 
 
-def _model(db: Connection, job: int, version: int) -> Model:
-    row, lattice = models.get(db, job, version), models.lattice(db, job, version)
-    if row is None or lattice is None:
-        raise StoreError(f"model version {version} of job {job} is missing; restore the store from a backup")
-    return Model(version, bytes(row.digest), lattice)
+def _contexts(store: Store, job: JobRow, state: EngineState) -> Callable[[int], Context]:
+    """Return what an update's body is read with, by the version it was made from."""
+
+    def context_of(version: int) -> Context:
+        if version == state.version or state.model.frame is None:
+            return state.model.context(upward=True)
+        with store.read() as db:
+            return model_at(db, job, version).context(upward=True)
+
+    return context_of
 
 
 def _following(
-    db: Connection, settings: JobSettings, latest: RoundRow | None, model: Model, steps: Sequence[bytes]
+    db: Connection, job: JobRow, settings: JobSettings, latest: RoundRow | None, model: Model, steps: Sequence[bytes]
 ) -> Next | None:
     """Return the round after ``latest`` (None: the first), or None while the fleet is too small.
 
@@ -230,8 +236,14 @@ def _following(
     held: Counter[int] = devices.held(db, settings.job, None if finished else cohort(settings, size, number))
     known = model.version - len(steps)
     oldest = max(min(held, default=known), known - models.STEPS_KEPT + 1, 0)
-    earlier = models.steps(db, settings.job, after=min(oldest, known), upto=known) or []
-    return Next(number, participation, choose_ways(model, [*earlier, *steps], held))
+    oldest = min(oldest, known)
+    early = None
+    if model.shared.frame is not None:
+        oldest = max(models.whole_before(db, settings.job, oldest), known - models.STEPS_KEPT + 1, 0)
+        oldest = models.whole_before(db, settings.job, known) if models.state(db, job.job, oldest) is None else oldest
+        early = model_at(db, job, oldest)
+    earlier = models.steps(db, settings.job, after=oldest, upto=known) or []
+    return Next(number, participation, choose_ways(model, [*earlier, *steps], held, early))
 
 
 def _open(db: Connection, job: int, following: Next, model: Model, message: bytes, now: float) -> None:
@@ -244,10 +256,15 @@ def _open(db: Connection, job: int, following: Next, model: Model, message: byte
     objects.prune(db, job, round_=following.round)
 
 
-def _write_seal(db: Connection, latest: RoundRow, result: SealResult, report: str, now: float) -> None:
+def _write_seal(
+    db: Connection, settings: JobSettings, latest: RoundRow, result: SealResult, report: str, now: float
+) -> None:
     """Enter the new version, the engine's state and the receipts of the round."""
     after = result.state
-    models.add(db, latest.job, after.version, digest=result.digest, lattice=after.shared, step=result.step, now=now)
+    models.add(
+        db, latest.job, after.version, digest=result.digest, state=after.model.to_bytes(), step=result.step, now=now,
+        latest=settings.states_kept, cycle=settings.cycle,
+    )  # fmt: skip
     stored = states.StoredState(latest.round + 1, models.to_blob(after.target), after.memories())
     states.put(db, latest.job, stored)
     inbox.seal(db, latest.job, latest.round, after.version)

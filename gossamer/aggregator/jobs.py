@@ -26,14 +26,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from gossamer.aggregator.rules import rule
 from gossamer.aggregator.server_step import server_step
 from gossamer.aggregator.store import Store, jobs, models, states
 from gossamer.compression import codec
+from gossamer.compression.hist import HIST
 from gossamer.compression.integers import BLOCK
-from gossamer.compression.lattice import digest
 from gossamer.compression.layout import Layout
-from gossamer.errors import ConfigError, InputError
+from gossamer.compression.shared import SharedModel
+from gossamer.errors import ConfigError, InputError, MalformedBody, StoreError
 from gossamer.wire.limits import MAX_OBJECT_BYTES
 from gossamer.wire.participation import Participation, ParticipationRule
 
@@ -144,6 +147,16 @@ class JobSettings:
         self.fit.check()
         self.closing.check()
 
+    @property
+    def cycle(self) -> int:
+        """Rounds over which the model keeps its history, or 0: no codec of this job draws on it."""
+        return self.cohorts if any(codec(each).method == HIST.name for each in (self.codec_up, self.codec_down)) else 0
+
+    @property
+    def states_kept(self) -> int:
+        """Latest versions kept whole: an update as late as may be is read with the model it was made from."""
+        return max(models.LATTICES_KEPT, self.closing.max_lag + 2)
+
     def schedule(self, devices: int) -> Participation:
         """Return who takes part when, for a fleet of so many devices (at least ``cohorts``)."""
         named = ParticipationRule.named(self.participation)
@@ -203,9 +216,25 @@ def create_job(
             layout=layout_to_json(layout),
             now=now,
         )
-        models.add(db, row.job, 0, digest=digest(initial), lattice=initial, step=None, now=now)
+        first = SharedModel.first(layout, initial, settings.cycle)
+        models.add(db, row.job, 0, digest=first.digest, state=first.to_bytes(), step=None, now=now)
         states.put(db, row.job, states.StoredState(0, models.to_blob(initial), b""))
     return row
+
+
+def model_at(db: Connection, job: jobs.JobRow, version: int) -> SharedModel:
+    """Return a version that is kept whole.
+
+    Raises:
+        StoreError: it is not there, or damaged.
+    """
+    data = models.state(db, job.job, version)
+    if data is None:
+        raise StoreError(f"model version {version} of job {job.job} is missing; restore the store from a backup")
+    try:
+        return SharedModel.from_bytes(data, layout_from_json(job.layout))
+    except (InputError, MalformedBody) as error:
+        raise StoreError(f"model version {version} of job {job.job} is damaged: {error}; restore a backup") from error
 
 
 def largest_snapshot_bytes(parameters: int) -> int:
@@ -225,13 +254,13 @@ def _check_snapshot(name: str, parameters: int) -> None:
 
 
 def layout_to_json(layout: Layout) -> str:
-    """Return the layout as ``[[name, [size, ...]], ...]``."""
-    return json.dumps([[name, list(shape)] for name, shape in layout.entries])
+    """Return the layout as JSON (`Layout.to_lists`)."""
+    return json.dumps(layout.to_lists())
 
 
 def layout_from_json(text: str) -> Layout:
     """The inverse of :func:`layout_to_json`."""
-    return Layout(tuple((str(name), tuple(int(n) for n in shape)) for name, shape in json.loads(text)))
+    return Layout.from_lists(json.loads(text))
 
 
 def _expect(holds: bool, key: str, value: object, expected: str) -> None:

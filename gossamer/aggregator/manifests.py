@@ -15,9 +15,11 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossamer.aggregator.jobs import JobSettings
-from gossamer.aggregator.seal import Lattice
-from gossamer.compression.objects import encode_delta, encode_snapshot, step_of
-from gossamer.wire.codes import JobState, Kind
+from gossamer.compression.objects import encode_delta, step_of
+from gossamer.compression.shared import SharedModel
+from gossamer.compression.ways import encode_delta as encode_way
+from gossamer.compression.ways import encode_snapshot
+from gossamer.wire.codes import JobState, Kind, Section
 from gossamer.wire.cose import key_id
 from gossamer.wire.ids import object_id
 from gossamer.wire.limits import MAX_OBJECT_BYTES
@@ -46,14 +48,20 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A version as devices get it: its number, its digest and int32 (d,) in lattice units."""
+    """A version as devices get it, with its number."""
 
     version: int
-    digest: bytes
-    lattice: Lattice
+    shared: SharedModel
+
+    @property
+    def digest(self) -> bytes:
+        """As the manifest says it."""
+        return self.shared.digest
 
 
-def choose_ways(model: Model, steps: Sequence[bytes], held: Mapping[int, int]) -> list[Offered]:
+def choose_ways(
+    model: Model, steps: Sequence[bytes], held: Mapping[int, int], early: SharedModel | None = None
+) -> list[Offered]:
     """Return the snapshot, then deltas from the versions that most devices hold.
 
     Args:
@@ -61,22 +69,26 @@ def choose_ways(model: Model, steps: Sequence[bytes], held: Mapping[int, int]) -
         steps: the latest steps, oldest first; the last one leads to ``model.version``. A device that is
             further behind than they reach takes the snapshot.
         held: version -> how many of the round's devices hold it.
+        early: the model that the first of the steps started from; needed for models with history only.
 
     The snapshot is first because it is everybody's way out when a digest does not fit. A delta that is
     no smaller than the snapshot is left out.
     """
-    snapshot = Offered(0, Kind.SNAPSHOT, encode_snapshot(model.lattice))
+    snapshot = Offered(0, Kind.SNAPSHOT, encode_snapshot(model.shared))
     oldest = model.version - len(steps)
     wanted = [version for version in held if oldest <= version < model.version]
     wanted = sorted(wanted, key=lambda version: (-held[version], version))[:MAX_DELTAS]
-    deltas = _deltas(model, steps, frozenset(wanted))
+    if early is None or early.frame is None:
+        deltas = _deltas(model, steps, frozenset(wanted))
+    else:
+        deltas = _deltas_with_history(model, steps, frozenset(wanted), early)
     useful = [deltas[v] for v in wanted if v in deltas and len(deltas[v].data) < len(snapshot.data)]
     return [offered for offered in (snapshot, *useful) if len(offered.data) <= MAX_OBJECT_BYTES]
 
 
 def _deltas(model: Model, steps: Sequence[bytes], wanted: frozenset[int]) -> dict[int, Offered]:
     """Walk back from the model step by step, and encode the change since each wanted version."""
-    change: npt.NDArray[np.int64] = np.zeros(len(model.lattice), dtype=np.int64)
+    change: npt.NDArray[np.int64] = np.zeros(len(model.shared.weights), dtype=np.int64)
     found: dict[int, Offered] = {}
     for back, step in enumerate(reversed(steps), start=1):
         if len(found) == len(wanted):
@@ -86,6 +98,22 @@ def _deltas(model: Model, steps: Sequence[bytes], wanted: frozenset[int]) -> dic
         if version in wanted and change.min() >= _INT32.min and change.max() <= _INT32.max:
             data = encode_delta(list(steps[-back:]), change.astype(np.int32))
             found[version] = Offered(version, Kind.DELTA, data)
+    return found
+
+
+def _deltas_with_history(
+    model: Model, steps: Sequence[bytes], wanted: frozenset[int], early: SharedModel
+) -> dict[int, Offered]:
+    """Walk forward from the earliest model step by step; the steps' sums are in the frames passed through."""
+    found: dict[int, Offered] = {}
+    at = early
+    for number, step in enumerate(steps):
+        version = model.version - len(steps) + number
+        if version in wanted:
+            found[version] = Offered(version, Kind.DELTA, encode_way(at, steps[number:], model.shared))
+        if len(found) == len(wanted):
+            break
+        at = at.after(step)
     return found
 
 
@@ -115,6 +143,7 @@ def build_manifest(
         fit=fit,
         deadline=max(0, int(deadline)),
         key_id=key_id(key.public_key()),
+        sections=((Section.HISTORY, b""),) if settings.cycle else (),
     )
     return with_ways(manifest, (each.way for each in offered))
 

@@ -5,11 +5,11 @@ device ever sees, and devices keep the *shared* model, which moves by compressed
 
     target(v+1) = target(v) + server_step(rule(updates))
     step        = C_down(target(v+1) - shared(v))
-    shared(v+1) = shared(v) + decode(step)
+    shared(v+1) = shared(v).after(step)
 
 What the codec left out of one step is in the difference of the next, so nothing is lost on the way down.
 
-Shapes: target and shared are int32 (d,) in lattice units of 2^-20; a step is codec bytes.
+Shapes: target and the shared model's weights are int32 (d,) in lattice units of 2^-20; a step is codec bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from gossamer.aggregator.jobs import JobSettings
 from gossamer.aggregator.rules import Report, State, Update, Updates, rule
 from gossamer.aggregator.server_step import server_step
 from gossamer.compression import codec
-from gossamer.compression.lattice import LATTICE_BITS, digest, from_lattice, narrowed
-from gossamer.compression.objects import step_of
-from gossamer.errors import LatticeOverflow, MalformedBody, StoreError
+from gossamer.compression.lattice import LATTICE_BITS, from_lattice
+from gossamer.compression.shared import SharedModel
+from gossamer.errors import MalformedBody, StoreError
 
 Lattice = npt.NDArray[np.int32]
 
@@ -45,17 +45,22 @@ class EngineState:
     """What one round hands to the next. ``rule`` and ``server`` are memories of those two."""
 
     version: int
-    shared: Lattice
+    model: SharedModel
     target: Lattice
     rule: State
     server: State
 
+    @property
+    def shared(self) -> Lattice:
+        """The weights that every device holds."""
+        return self.model.weights
+
     @classmethod
-    def initial(cls, settings: JobSettings, model: Lattice) -> EngineState:
+    def initial(cls, settings: JobSettings, model: SharedModel) -> EngineState:
         """Return the state before the first round, from version 0."""
-        d = len(model)
+        d = len(model.weights)
         memory = rule(settings.rule).init(d)
-        return cls(0, model, model, memory, server_step(settings.server_step).init(d))
+        return cls(0, model, model.weights, memory, server_step(settings.server_step).init(d))
 
     def memories(self) -> bytes:
         """Return rule and server memory as CBOR."""
@@ -63,7 +68,7 @@ class EngineState:
 
     @classmethod
     def restore(
-        cls, settings: JobSettings, version: int, shared: Lattice, target: Lattice, memories: bytes
+        cls, settings: JobSettings, version: int, model: SharedModel, target: Lattice, memories: bytes
     ) -> EngineState:
         """The inverse of what the store keeps; empty ``memories`` are those of version 0.
 
@@ -71,14 +76,14 @@ class EngineState:
             StoreError: the bytes are damaged; InputError: they are of another rule or model.
         """
         if not memories:
-            return cls.initial(settings, shared)
+            return cls.initial(settings, model)
         try:
             of_rule, of_server = cbor2.loads(memories)
         except (cbor2.CBORError, ValueError, TypeError) as error:
             raise StoreError(f"the engine's state of job {settings.name} is damaged: {error}") from error
-        d = len(shared)
+        d = len(target)
         server = server_step(settings.server_step).restore(of_server, d)
-        return cls(version, shared, target, rule(settings.rule).restore(of_rule, d), server)
+        return cls(version, model, target, rule(settings.rule).restore(of_rule, d), server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,9 @@ def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings) -
     if not report.shortfall:
         move, server_memory = server_step(settings.server_step).apply(state.server, aggregate)
         target, saturated = _moved(state.target, move)
-    step, shared = _step(state.shared, target, settings, state.version + 1)
-    after = EngineState(state.version + 1, shared, target, rule_memory, server_memory)
-    return SealResult(after, step, digest(shared), report, saturated)
+    step, model = _step(state.model, target, settings, state.version + 1)
+    after = EngineState(state.version + 1, model, target, rule_memory, server_memory)
+    return SealResult(after, step, model.digest, report, saturated)
 
 
 def step_seed(seed: int, version: int) -> int:
@@ -123,15 +128,15 @@ def _moved(target: Lattice, move: npt.NDArray[np.float64]) -> tuple[Lattice, int
     return kept.astype(np.int32), int(np.count_nonzero(kept != wanted))
 
 
-def _step(shared: Lattice, target: Lattice, settings: JobSettings, version: int) -> tuple[bytes, Lattice]:
+def _step(model: SharedModel, target: Lattice, settings: JobSettings, version: int) -> tuple[bytes, SharedModel]:
     """Return the step body and the shared model after it, as every device will compute it."""
-    difference = np.clip(target.astype(np.int64) - shared, -STEP_LIMIT, STEP_LIMIT)
+    difference = np.clip(target.astype(np.int64) - model.weights, -STEP_LIMIT, STEP_LIMIT)
     wanted = from_lattice(difference)
+    context = model.context(upward=False)
     for spec in (settings.codec_down, LOSSLESS):
-        body = codec(spec).encode(wanted, seed=step_seed(settings.seed, version))
+        body = codec(spec).encode(wanted, seed=step_seed(settings.seed, version), context=context)
         try:
-            moved = shared.astype(np.int64) + step_of(body, len(shared))
-            return body, narrowed(moved, "shared model")
-        except (LatticeOverflow, MalformedBody):
+            return body, model.after(body)
+        except MalformedBody:
             continue  # the codec overshot the range of the lattice
     raise AssertionError("a lossless step to a target within the lattice stays within the lattice")

@@ -7,25 +7,29 @@ has been verified.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy.engine import Connection
 
 from gossamer.aggregator.cohort import counting_round
-from gossamer.aggregator.jobs import JobSettings, layout_from_json
-from gossamer.aggregator.store import jobs, rounds
+from gossamer.aggregator.jobs import JobSettings, layout_from_json, model_at
+from gossamer.aggregator.store import jobs, models, rounds
 from gossamer.aggregator.store.devices import Device
 from gossamer.aggregator.store.jobs import JobRow
 from gossamer.aggregator.store.rounds import RoundRow
-from gossamer.compression import codec, open_body
+from gossamer.compression import NOTHING, REGISTRY, Context, codec, open_body
 from gossamer.errors import BadSignature, MalformedBody, MalformedMessage, Refused
 from gossamer.wire import cose
 from gossamer.wire.codes import Reason
 from gossamer.wire.header import UpdateHeader, verify_update
 from gossamer.wire.participation import Participation
+
+#: Versions from which updates are read without making their context anew: the open round's and late ones'.
+CONTEXTS_KEPT = 4
+_CONTEXTS: OrderedDict[tuple[int, int, bytes], Context] = OrderedDict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ def check_size(job: JobView, size: int) -> None:
         raise Refused(Reason.TOO_LARGE.label, f"an update of {size} bytes; {most}")
 
 
-def verify(job: JobView, device: Device, fleet: str, header: bytes, body: bytes) -> UpdateHeader:
+def verify(db: Connection, job: JobView, device: Device, fleet: str, header: bytes, body: bytes) -> UpdateHeader:
     """Return the header, now believed: this device signed it together with this body, which decodes.
 
     Raises:
@@ -122,17 +126,19 @@ def verify(job: JobView, device: Device, fleet: str, header: bytes, body: bytes)
         raise Refused(Reason.BAD_SIGNATURE.label, str(error)) from error
     except MalformedMessage as error:
         raise Refused(Reason.MALFORMED.label, f"update header: {error}") from error
-    _check_body(job, body)
+    _check_body(db, job, body, found.base_version)
     return found
 
 
-def _check_body(job: JobView, body: bytes) -> None:
+def _check_body(db: Connection, job: JobView, body: bytes, base_version: int) -> None:
     expected = _tag(job.settings.codec_up)
     if body[:1] != expected:
         what = f"a body of {job.settings.codec_up} begins with {expected.hex()}, this one with {body[:1].hex()}"
         raise Refused(Reason.UNKNOWN_CODEC.label, what)
     try:
-        open_body(body, job.d)  # checks all of it: what opens decodes to d finite numbers
+        open_body(
+            body, job.d, _context(db, job, base_version)
+        )  # checks all of it: what opens decodes to d finite numbers
     except MalformedBody as error:
         # Its signature is good, so nothing happened on the way: it was made so.
         reason = Reason.NON_FINITE if "finite" in str(error) else Reason.WRONG_LAYOUT
@@ -142,6 +148,21 @@ def _check_body(job: JobView, body: bytes) -> None:
 def _is_member(db: Connection, job: JobView, device: Device, round_: int) -> bool:
     meant = rounds.get(db, job.row.job, round_)
     return meant is not None and _participation(job.row.settings, meant.devices).is_member(round_, device.index)
+
+
+def _context(db: Connection, job: JobView, version: int) -> Context:
+    """What an update made from that version is read with; such a model is remembered, as it takes a while to make."""
+    if not job.settings.cycle:
+        return NOTHING
+    row = models.get(db, job.row.job, version)
+    key = (job.row.job, version, b"" if row is None else bytes(row.digest))
+    if key not in _CONTEXTS:
+        if models.state(db, job.row.job, version) is None:
+            return NOTHING  # no longer kept: `place` says what becomes of an update as late as that
+        while len(_CONTEXTS) >= CONTEXTS_KEPT:
+            _CONTEXTS.popitem(last=False)
+        _CONTEXTS[key] = model_at(db, job.row, version).context(upward=True)
+    return _CONTEXTS[key]
 
 
 @lru_cache(maxsize=16)
@@ -161,7 +182,7 @@ def _participation(settings: str, devices: int) -> Participation:
 
 @lru_cache(maxsize=16)
 def _tag(spec: str) -> bytes:
-    return codec(spec).encode(np.zeros(1, dtype=np.float32), seed=0)[:1]
+    return bytes([REGISTRY.method(spec).tag])
 
 
 @lru_cache(maxsize=16)

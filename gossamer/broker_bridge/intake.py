@@ -116,7 +116,7 @@ class Intake:
         job = acceptance.view(db)
         if job is None:
             return self._end(db, device, offer.object_id, Code.CLOSED)
-        header = acceptance.verify(job, device, self._settings.topics.fleet, offer.header, body)
+        header = acceptance.verify(db, job, device, self._settings.topics.fleet, offer.header, body)
         counted_in = acceptance.place(db, job, device, header)
         if counted_in is None:
             return self._end(db, device, offer.object_id, Code.CLOSED)

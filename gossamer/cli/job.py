@@ -13,7 +13,7 @@ from gossamer.cli.output import Json, emit, emit_one
 from gossamer.errors import ConfigError, GossamerError
 
 if TYPE_CHECKING:
-    from gossamer.agent.trainer import Weights
+    from gossamer.compression.shared import SharedModel
 
 app = typer.Typer(help="Create, list and export jobs.", no_args_is_help=True)
 
@@ -33,8 +33,6 @@ def create(
     """
     from gossamer.aggregator.jobs import JobSettings, create_job
     from gossamer.aggregator.store import Store
-    from gossamer.compression.lattice import digest, to_lattice
-    from gossamer.compression.layout import Layout
     from gossamer.fleet.server_files import ServerFiles
     from gossamer.settings import read_toml
 
@@ -44,21 +42,20 @@ def create(
     settings = JobSettings.from_mapping(table)
     if settings.fleet != fleet:
         raise ConfigError(f"{file}: fleet {settings.fleet!r}, but {state} is of fleet {fleet!r}")
-    arrays = first_weights(trainer, dict(parse_option(each) for each in option or []), settings.seed)
-    layout = Layout.of(arrays)
-    model = to_lattice(layout.flatten(arrays))
+    options = dict(parse_option(each) for each in option or [])
+    model = first_model(trainer, options, settings.seed, settings.cycle)
     if not dry_run:
         store = Store.open(files.store)
         try:
-            create_job(store, settings, model, layout)
+            create_job(store, settings, model.weights, model.layout)
         finally:
             store.close()
-    shown: dict[str, Any] = {"name": settings.name, "job": settings.job, "parameters": layout.size}
-    shown |= {"rounds": settings.rounds, "model_digest": digest(model).hex(), "created": not dry_run}
+    shown: dict[str, Any] = {"name": settings.name, "job": settings.job, "parameters": model.layout.size}
+    shown |= {"rounds": settings.rounds, "model_digest": model.digest.hex(), "created": not dry_run}
     emit_one(shown, as_json=as_json)
 
 
-def first_weights(name: str, options: dict[str, Any], seed: int) -> Weights:
+def first_model(name: str, options: dict[str, Any], seed: int, cycle: int) -> SharedModel:
     """Import a trainer factory, also from the working directory, and ask for the first model.
 
     In this process: the operator runs the operator's own code.
@@ -66,10 +63,10 @@ def first_weights(name: str, options: dict[str, Any], seed: int) -> Weights:
     Raises:
         ConfigError, TrainerFailed: no such factory, or it failed; the message has the exception.
     """
-    from gossamer.agent.work import initial, make_trainer
+    from gossamer.agent import work
 
     try:
-        return initial(make_trainer(name, options, [str(Path.cwd())]), seed)
+        return work.first_model(work.make_trainer(name, options, [str(Path.cwd())]), seed, cycle)
     except GossamerError:
         raise
     except Exception as error:  # whatever the user's code raises
@@ -124,9 +121,9 @@ def export(
     """
     import numpy as np
 
-    from gossamer.aggregator.jobs import layout_from_json
-    from gossamer.aggregator.store import Store, jobs, models
-    from gossamer.compression.lattice import digest, from_lattice
+    from gossamer.aggregator.jobs import model_at
+    from gossamer.aggregator.store import Store, jobs
+    from gossamer.compression.lattice import from_lattice
     from gossamer.fleet.server_files import ServerFiles
 
     files = ServerFiles(state)
@@ -135,15 +132,15 @@ def export(
     try:
         with store.read() as db:
             row = next((job for job in jobs.every(db) if job.name == name), None)
-            lattice = models.lattice(db, row.job, row.version) if row else None
+            model = model_at(db, row, row.version) if row else None
     finally:
         store.close()
-    if row is None or lattice is None:
+    if row is None or model is None:
         raise ConfigError(f"no job {name!r} in {state}; `gossamer job list` names them")
-    layout = layout_from_json(row.layout)
-    arrays = dict(zip((n for n, _ in layout.entries), layout.unflatten(from_lattice(lattice)), strict=True))
+    names = (name for name, _ in model.layout.entries)
+    arrays = dict(zip(names, model.layout.unflatten(from_lattice(model.weights)), strict=True))
     partial = file.with_name(file.name + ".partial")
     with partial.open("wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one
     partial.replace(file)
-    emit_one({"file": str(file), "version": row.version, "model_digest": digest(lattice).hex()}, as_json=as_json)
+    emit_one({"file": str(file), "version": row.version, "model_digest": model.digest.hex()}, as_json=as_json)

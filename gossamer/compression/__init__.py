@@ -10,5 +10,6 @@ from __future__ import annotations
 
 from gossamer.compression.codec import Body, Codec
 from gossamer.compression.codecs import REGISTRY, codec, decode, open_body
+from gossamer.compression.context import NOTHING, Context
 
-__all__ = ["REGISTRY", "Body", "Codec", "codec", "decode", "open_body"]
+__all__ = ["NOTHING", "REGISTRY", "Body", "Codec", "Context", "codec", "decode", "open_body"]

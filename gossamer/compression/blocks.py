@@ -9,7 +9,6 @@ codes mean is the business of a `Quantiser`; this file only lays them out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +16,9 @@ import numpy as np
 from gossamer.compression import bits, scales
 from gossamer.compression.arrays import Bytes, Vector
 from gossamer.compression.codec import Body, Codec
+from gossamer.compression.context import Context
 from gossamer.compression.draws import salt_of
+from gossamer.compression.parts import FixedParts, PartedMethod, fixed_method
 from gossamer.compression.registry import Method
 from gossamer.errors import MalformedBody
 
@@ -42,7 +43,10 @@ class Quantiser(Protocol):
         """Decoding needs 2 bytes derived from the seed."""
 
     def quantise(self, rows: Vector, salt: int, first: int, rng: np.random.Generator, /) -> tuple[scales.Codes, Bytes]:
-        """Blocks float32 (r, n), numbered from ``first`` -> scale codes (r,), codes uint8 (r, n)."""
+        """Blocks float32 (r, n), numbered from ``first`` -> scale codes (r,), codes packed by `bits.pack_rows`.
+
+        Packed, because ``sign`` never needs a byte for each of its bits.
+        """
 
     def dequantise(self, scale: Vector, codes: Bytes, salt: int, first: int, /) -> Vector:
         """Scales float32 (r,), codes uint8 (r, n) -> float32 (r, n), elementwise IEEE only."""
@@ -82,7 +86,7 @@ class BlockCodec(Codec):
     unbiased: bool
     quantiser: Quantiser
 
-    def _encode(self, x: Vector, seed: int) -> bytes:
+    def _encode(self, x: Vector, seed: int, _context: Context) -> bytes:
         salt = salt_of(seed) if self.quantiser.salted else 0
         rng = np.random.default_rng(seed)
         cut = Blocks.of(self.quantiser, x.size)
@@ -90,8 +94,7 @@ class BlockCodec(Codec):
         pieces = [bytes([self.tag]), salt.to_bytes(2, "little") if self.quantiser.salted else b""]
         for rows, first in ((x[:split].reshape(cut.full, cut.size), 0), (x[split:].reshape(1, -1), cut.full)):
             if rows.size:
-                scale, codes = self.quantiser.quantise(rows, salt, first, rng)
-                packed = bits.pack_rows(codes, self.quantiser.bits)
+                scale, packed = self.quantiser.quantise(rows, salt, first, rng)
                 pieces.append(np.concatenate([scales.to_bytes(scale), packed], axis=1).tobytes())
         return b"".join(pieces)
 
@@ -147,7 +150,19 @@ class BlockBody(Body):
         return self._quantiser.dequantise(scale, codes, self._salt, first)
 
 
-def block_method(name: str, tag: int, quantiser: Quantiser, *, unbiased: bool = False) -> Method:
+def parts_of_blocks(quantiser: Quantiser, d: int, head: int) -> FixedParts:
+    """Each block is a part; ``head`` bytes stand before the first."""
+    cut = Blocks.of(quantiser, d)
+    return FixedParts(head, cut.full, _record_bytes(quantiser, cut.size), cut.size, _record_bytes(quantiser, cut.last))
+
+
+def block_method(name: str, tag: int, quantiser: Quantiser, *, unbiased: bool = False) -> PartedMethod:
     """The registry's row of a quantiser."""
     codec = BlockCodec(name, name, tag, unbiased, quantiser)
-    return Method(name, tag, lambda _spec: codec, partial(BlockBody, name, quantiser), (name,))
+
+    def opened(data: memoryview, d: int, _context: Context) -> Body:
+        return BlockBody(name, quantiser, data, d)
+
+    head = 2 if quantiser.salted else 0
+    method = Method(name, tag, lambda _spec: codec, opened, (name,))
+    return fixed_method(method, lambda d: parts_of_blocks(quantiser, d, head))

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 import numpy.typing as npt
 
 from gossamer.compression.arrays import Vector, checked_vector
+from gossamer.compression.context import NOTHING, Context
 from gossamer.errors import InputError
 
 
@@ -31,15 +32,16 @@ class Codec(ABC):
         """Whether what it leaves unsent must be kept and added to the next update."""
         return not self.unbiased
 
-    def encode(self, x: npt.ArrayLike, *, seed: int) -> bytes:
-        """float32 (d,) -> body of at most ``max_bytes(d)``.
+    def encode(self, x: npt.ArrayLike, *, seed: int, context: Context = NOTHING) -> bytes:
+        """float32 (d,) -> body of at most ``max_bytes(d)``, to be opened with the same ``context``.
 
-        Raises `NonFiniteInput` for NaN, infinity or magnitudes above 2^64, `InputError` for a wrong shape.
+        Raises `NonFiniteInput` for NaN, infinity or magnitudes above 2^64, `InputError` for a wrong shape or
+        a context that lacks what this codec needs.
         """
-        return self._encode(checked_vector(x), seed % (1 << 64))
+        return self._encode(checked_vector(x), seed % (1 << 64), context)
 
     @abstractmethod
-    def _encode(self, x: Vector, seed: int, /) -> bytes:
+    def _encode(self, x: Vector, seed: int, context: Context, /) -> bytes:
         """`encode` for a checked vector; 0 <= seed < 2^64."""
 
     @abstractmethod

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gossamer.compression.arrays import Vector
 from gossamer.compression.codec import Body, Codec
+from gossamer.compression.context import Context
 from gossamer.compression.registry import Method
 from gossamer.errors import MalformedBody
 
@@ -46,7 +47,7 @@ class _Single(Codec):
     method: str = "fp32"
     unbiased: bool = True
 
-    def _encode(self, x: Vector, _seed: int) -> bytes:
+    def _encode(self, x: Vector, _seed: int, _context: Context) -> bytes:
         return bytes([FP32.tag]) + x.astype("<f4").tobytes()
 
     def max_bytes(self, d: int) -> int:
@@ -62,7 +63,7 @@ class _Half(Codec):
     method: str = "fp16"
     unbiased: bool = False
 
-    def _encode(self, x: Vector, _seed: int) -> bytes:
+    def _encode(self, x: Vector, _seed: int, _context: Context) -> bytes:
         exponent = half_exponent(float(np.abs(x).max(initial=0.0)))
         return bytes([FP16.tag, exponent + _EXPONENT_BIAS]) + to_halves(x, exponent).tobytes()
 
@@ -89,11 +90,15 @@ class _FloatBody(Body):
         return np.ldexp(self._values[start:stop].astype(np.float32), self._exponent)
 
 
-def _open_half(data: memoryview, d: int) -> Body:
+def _open_single(data: memoryview, d: int, _context: Context) -> Body:
+    return _FloatBody("fp32", data, d, "<f4", 0)
+
+
+def _open_half(data: memoryview, d: int, _context: Context) -> Body:
     if len(data) == 0:
         raise MalformedBody("expected an exponent, but the body ends")
     return _FloatBody("fp16", data[1:], d, "<f2", data[0] - _EXPONENT_BIAS)
 
 
-FP32 = Method("fp32", 0x01, lambda _spec: _Single(), lambda data, d: _FloatBody("fp32", data, d, "<f4", 0), ("fp32",))
+FP32 = Method("fp32", 0x01, lambda _spec: _Single(), _open_single, ("fp32",))
 FP16 = Method("fp16", 0x02, lambda _spec: _Half(), _open_half, ("fp16",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,9 +28,12 @@ class Layout:
     """
 
     entries: tuple[tuple[str, tuple[int, ...]], ...]
+    axes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """For arrays whose inputs are sensors in a grid: its sides, as in ``("0", (28, 28))``. Neighbours along a side
+    are expected to read alike; along one written negative, as in ``(100, -6)`` for 100 samples of 6 channels, not."""
 
     def __post_init__(self) -> None:
-        """Raise `LayoutMismatch` for repeated names, negative dimensions and models beyond the limit."""
+        """Raise `LayoutMismatch` for repeated names, negative dimensions, wrong axes, models beyond the limit."""
         names = [name for name, _ in self.entries]
         if len(set(names)) != len(names):
             raise LayoutMismatch(f"expected every array to have its own name, got {names}")
@@ -38,11 +41,30 @@ class Layout:
             raise LayoutMismatch(f"expected dimensions of 0 or more, got {self.entries}")
         if self.size > MAX_COORDINATES:
             raise LayoutMismatch(f"expected at most {MAX_COORDINATES} coordinates in a model, got {self.size}")
+        shapes = dict(self.entries)
+        for name, sides in self.axes:
+            rows = math.prod(shapes.get(name, ())[:-1])
+            if len(shapes.get(name, ())) < 2 or abs(math.prod(sides)) != rows:
+                raise LayoutMismatch(f"expected axes of {name!r} that hold its {rows} inputs, got {sides}")
 
     @classmethod
-    def of(cls, arrays: Sequence[Array]) -> Layout:
-        """The layout of ``arrays``, named by their position."""
-        return cls(tuple((str(i), tuple(np.shape(a))) for i, a in enumerate(arrays)))
+    def of(cls, arrays: Sequence[Array], axes: Mapping[int, tuple[int, ...]] | None = None) -> Layout:
+        """The layout of ``arrays``, named by their position; ``axes`` by position too."""
+        named = tuple((str(i), tuple(sides)) for i, sides in sorted((axes or {}).items()))
+        return cls(tuple((str(i), tuple(np.shape(a))) for i, a in enumerate(arrays)), named)
+
+    def to_lists(self) -> list[Any]:
+        """As JSON and CBOR hold it: ``[[name, shape], ...]``, or with axes ``[[those], [[name, sides], ...]]``."""
+        entries, axes = ([[name, list(sides)] for name, sides in each] for each in (self.entries, self.axes))
+        return [entries, axes] if axes else entries
+
+    @classmethod
+    def from_lists(cls, lists: list[Any]) -> Layout:
+        """The inverse of `to_lists`; TypeError or ValueError for anything else, `LayoutMismatch` for no layout."""
+        with_axes = bool(lists) and not isinstance(lists[0][0], str)
+        both = lists if with_axes else [lists, []]
+        entries, axes = (tuple((str(name), tuple(int(n) for n in sides)) for name, sides in each) for each in both)
+        return cls(entries, axes)
 
     @cached_property
     def size(self) -> int:
@@ -91,4 +113,6 @@ class Layout:
         """16 bytes that differ whenever a name, a shape or the order differs."""
         # repr of a tuple of strings and ints quotes every name, so two layouts never read the same.
         text = repr(tuple((str(name), tuple(int(n) for n in shape)) for name, shape in self.entries))
+        if self.axes:
+            text += repr(tuple((str(name), tuple(int(n) for n in sides)) for name, sides in self.axes))
         return hashlib.sha256(b"gossamer layout 1\n" + text.encode()).digest()[:16]

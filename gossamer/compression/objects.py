@@ -59,9 +59,18 @@ def encode_delta(steps: Sequence[bytes], change: Lattice) -> bytes:
         total = sum((step_of(s, change.size).astype(np.int64) for s in steps), np.int64(0))
         if not np.array_equal(total, change):
             raise InputError(f"expected {len(steps)} steps that add up to the change, got others")
-        lengths = b"".join(write_varint(len(s)) for s in steps[:-1])
-        candidates.append(bytes([CHAIN + len(steps) - 1]) + lengths + b"".join(steps))
+        candidates.append(chain(steps))
     return min(candidates, key=len)
+
+
+def chain(steps: Sequence[bytes]) -> bytes:
+    """1 to `MAX_CHAIN` step bodies in a row, with their kind byte."""
+    return bytes([CHAIN + len(steps) - 1]) + b"".join([*(write_varint(len(s)) for s in steps[:-1]), *steps])
+
+
+def split_chain(data: memoryview) -> list[memoryview]:
+    """The bodies of a `chain`; raises `MalformedBody`."""
+    return _split_chain(data[1:], data[0] - CHAIN + 1)
 
 
 def step_of(body: bytes | memoryview, d: int) -> Lattice:

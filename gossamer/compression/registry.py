@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gossamer.compression.arrays import MAX_COORDINATES, Vector
 from gossamer.compression.codec import Body, Codec
+from gossamer.compression.context import NOTHING, Context
 from gossamer.errors import InputError, MalformedBody, UnknownCodec
 
 
@@ -24,8 +25,8 @@ class Method:
     """The first byte of its bodies; never used for anything else again."""
     build: Callable[[str], Codec]
     """Full spec string -> codec; raises `UnknownCodec`."""
-    open: Callable[[memoryview, int], Body]
-    """(body after its tag, d) -> checked body; raises `MalformedBody`."""
+    open: Callable[[memoryview, int, Context], Body]
+    """(body after its tag, d, context) -> checked body; raises `MalformedBody`."""
     examples: tuple[str, ...]
     """Specs with which the contract suite tests it."""
 
@@ -42,16 +43,24 @@ class Registry:
 
     def codec(self, spec: str) -> Codec:
         """The codec that a spec string names, as in ``rot1:ls`` or ``topk:0.01/q4``."""
-        method = self._by_name.get(spec) or self._by_name.get(method_of(spec))
-        if method is not None:
-            codec = method.build(spec)
-            # A method without parameters ignores them: `sign:3` must not pass for `sign`.
-            if codec.spec == spec:
-                return codec
-        known = ", ".join(m.examples[0] for m in self.methods)
-        raise UnknownCodec(f"expected a codec like {known}; got {spec!r}")
+        codec = self.method(spec).build(spec)
+        # A method without parameters ignores them: `sign:3` must not pass for `sign`.
+        if codec.spec != spec:
+            raise self._unknown(spec)
+        return codec
 
-    def open_body(self, body: bytes | memoryview, d: int) -> Body:
+    def method(self, spec: str) -> Method:
+        """The row that a spec string belongs to; raises `UnknownCodec`."""
+        method = self._by_name.get(spec) or self._by_name.get(method_of(spec))
+        if method is None:
+            raise self._unknown(spec)
+        return method
+
+    def _unknown(self, spec: str) -> UnknownCodec:
+        known = ", ".join(m.examples[0] for m in self.methods)
+        return UnknownCodec(f"expected a codec like {known}; got {spec!r}")
+
+    def open_body(self, body: bytes | memoryview, d: int, context: Context = NOTHING) -> Body:
         """Check a body of d coordinates whole, so that every later `Body.read` succeeds.
 
         Raises `MalformedBody` for anything that is not one. Takes time and memory in proportion to
@@ -65,11 +74,11 @@ class Registry:
         method = self._by_tag.get(data[0])
         if method is None:
             raise MalformedBody(f"expected the tag of a codec in the first byte, got {data[0]:#04x}")
-        return method.open(data[1:], d)
+        return method.open(data[1:], d, context)
 
-    def decode(self, body: bytes | memoryview, d: int) -> Vector:
+    def decode(self, body: bytes | memoryview, d: int, context: Context = NOTHING) -> Vector:
         """Body -> float32 (d,), finite, the same bits on every machine; raises `MalformedBody`."""
-        return self.open_body(body, d).read(0, d)
+        return self.open_body(body, d, context).read(0, d)
 
 
 def method_of(spec: str) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gossamer.compression.arrays import Lattice
 from gossamer.compression.codec import Codec
 from gossamer.compression.codecs import decode
+from gossamer.compression.context import NOTHING, Context
 from gossamer.compression.lattice import from_lattice, narrowed, to_lattice
 from gossamer.errors import InputError
 
@@ -32,7 +33,9 @@ class Compressed:
     if_dropped: Lattice
 
 
-def compress(codec: Codec, delta: Lattice | Integers, residual: Lattice, *, seed: int) -> Compressed:
+def compress(
+    codec: Codec, delta: Lattice | Integers, residual: Lattice, *, seed: int, context: Context = NOTHING
+) -> Compressed:
     """Encode delta + residual. For a codec with ``uses_residual`` False pass a residual of zeros.
 
     Raises `LatticeOverflow` if the sum, or what remains of it, leaves the lattice.
@@ -41,6 +44,6 @@ def compress(codec: Codec, delta: Lattice | Integers, residual: Lattice, *, seed
         raise InputError(f"expected a residual of shape {delta.shape}, got {residual.shape}")
     wanted = delta.astype(np.int64) + residual
     if_dropped = narrowed(wanted, "update")
-    body = codec.encode(from_lattice(if_dropped), seed=seed)
-    sent = to_lattice(decode(body, delta.size))
+    body = codec.encode(from_lattice(if_dropped), seed=seed, context=context)
+    sent = to_lattice(decode(body, delta.size, context))
     return Compressed(body, sent, narrowed(wanted - sent, "residual"), if_dropped)

@@ -60,6 +60,11 @@ def _value(codes: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
     return (codes.astype(np.uint32) << _DROPPED).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
+def value(code: int) -> float:
+    """The scale of one code, exactly; `MalformedBody` for one no encoder makes."""
+    return float(from_bytes(to_bytes(np.array([code], dtype=np.uint16)))[0])
+
+
 def to_bytes(codes: Codes) -> npt.NDArray[np.uint8]:
     """Codes (n,) -> uint8 (n, 2), little-endian."""
     return np.ascontiguousarray(codes, dtype="<u2").view(np.uint8).reshape(-1, SCALE_BYTES)

@@ -27,10 +27,11 @@ class _Sign:
     salted: bool = False
 
     def quantise(self, rows: Vector, _salt: int, _first: int, rng: np.random.Generator) -> tuple[scales.Codes, Bytes]:
-        mean = np.abs(rows.astype(np.float64)).mean(axis=1)
-        drawn = np.frombuffer(rng.bytes((rows.size + 7) // 8), dtype=np.uint8)
-        coins = np.unpackbits(drawn, count=rows.size).reshape(rows.shape)
-        return scales.round_nearest(mean), np.where(rows == 0, coins, rows < 0).astype(np.uint8)
+        mean = np.add.reduce(np.abs(rows), axis=1, dtype=np.float64) / rows.shape[1]
+        negative = np.packbits(rows < 0, axis=1, bitorder="little")
+        zero = np.packbits(rows == 0, axis=1, bitorder="little")
+        coins = np.frombuffer(rng.bytes(zero.size), dtype=np.uint8).reshape(zero.shape)
+        return scales.round_nearest(mean), negative | (zero & coins)
 
     def dequantise(self, scale: Vector, codes: Bytes, _salt: int, _first: int) -> Vector:
         sign: Vector = np.float32(1) - np.float32(2) * codes.astype(np.float32)

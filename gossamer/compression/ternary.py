@@ -4,6 +4,8 @@ Sparse ternary compression (Sattler, Wiedemann, Müller, Samek 2019, "Robust and
 federated learning from non-i.i.d. data"): decode = mu sign(x) on the k largest, mu their mean magnitude,
 which is the best value for these positions and signs: ||x - decode||^2 = ||x||^2 - k mu^2. Use it with a
 residual.
+
+``ternary:P@layer`` takes the fraction P of each layer (`selection`), ``/msb`` sends the largest first (`significance`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy.typing as npt
 
 from gossamer.compression import scales
 from gossamer.compression.arrays import Vector
+from gossamer.compression.significance import significance_method
 from gossamer.compression.sparse import sparse_method
 
 
@@ -38,4 +41,9 @@ class SignValues:
         return 1 - 1 / k * (1 - scales.RELATIVE_ERROR**2)
 
 
-TERNARY = sparse_method("ternary", 0x10, SignValues(), ("ternary:0.02", "ternary:0.5"))
+_EXAMPLES = ("ternary:0.02", "ternary:0.5", "ternary:0.02@layer")
+
+TERNARY = (
+    sparse_method("ternary", 0x10, SignValues(), _EXAMPLES),
+    significance_method("ternary/msb", 0x14, SignValues(), ("ternary:0.02/msb", "ternary:0.3@layer/msb")),
+)

@@ -2,7 +2,8 @@
 
 Top-k sparsification with memory (Stich, Cordonnier, Jaggi 2018, "Sparsified SGD with memory"). ``sign``
 gives all values one magnitude, like ``ternary``; ``q4`` has 15 levels between -max and max; ``fp16`` is
-float16 times a power of two.
+float16 times a power of two. ``topk:P@layer/FMT`` takes the fraction P of each layer (`selection`), ``/msb`` at the end
+sends the largest first (`significance`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from gossamer.compression import scales
 from gossamer.compression.arrays import Vector
 from gossamer.compression.floats import from_halves, half_exponent, to_halves
+from gossamer.compression.significance import significance_method
 from gossamer.compression.sparse import sparse_method
 from gossamer.compression.ternary import SignValues
 
@@ -63,7 +65,10 @@ _LEAST_EXPONENT = -126 - 8
 """The scale must have an exact code: 2^-134 is the smallest."""
 
 TOPK = (
-    sparse_method("topk/q4", 0x11, _Q4Values(), ("topk:0.01/q4", "topk:0.3/q4")),
+    sparse_method("topk/q4", 0x11, _Q4Values(), ("topk:0.01/q4", "topk:0.3/q4", "topk:0.05@layer/q4")),
     sparse_method("topk/sign", 0x12, SignValues(), ("topk:0.01/sign",)),
     sparse_method("topk/fp16", 0x13, _HalfValues(), ("topk:0.01/fp16", "topk:1/fp16")),
+    significance_method("topk/q4/msb", 0x15, _Q4Values(), ("topk:0.05/q4/msb",)),
+    significance_method("topk/sign/msb", 0x16, SignValues(), ("topk:0.05/sign/msb",)),
+    significance_method("topk/fp16/msb", 0x17, _HalfValues(), ("topk:0.05/fp16/msb",)),
 )

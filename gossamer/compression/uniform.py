@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossamer.compression import scales
+from gossamer.compression import bits, scales
 from gossamer.compression.arrays import Bytes, Vector
 from gossamer.compression.blocks import block_method
 
@@ -35,7 +35,7 @@ class _Uniform:
         level = rows / np.where(scale > 0, scale, 1.0)[:, None]
         level = np.floor(level + rng.random(rows.shape)) if self.at_random else np.rint(level)
         # Biased by K + 1: level -K is code 1. Code 0 is never made, but it is a finite number too.
-        return codes, (level + (self._top + 1)).astype(np.uint8)
+        return codes, bits.pack_rows((level + (self._top + 1)).astype(np.uint8), self.bits)
 
     def dequantise(self, scale: Vector, codes: Bytes, _salt: int, _first: int) -> Vector:
         level: Vector = codes.astype(np.float32) - np.float32(self._top + 1)

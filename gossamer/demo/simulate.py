@@ -17,11 +17,11 @@ from gossamer.aggregator.jobs import MICRO, JobSettings
 from gossamer.aggregator.rules import Update
 from gossamer.aggregator.seal import EngineState, seal
 from gossamer.compression import codec, open_body
-from gossamer.compression.arrays import Lattice
-from gossamer.compression.lattice import digest, from_lattice, to_lattice
+from gossamer.compression.lattice import from_lattice, to_lattice
 from gossamer.compression.layout import Layout
-from gossamer.compression.objects import encode_delta, encode_snapshot
 from gossamer.compression.residual import compress
+from gossamer.compression.shared import SharedModel
+from gossamer.compression.ways import encode_delta, encode_snapshot
 
 FLOAT_BYTES = 4
 
@@ -46,13 +46,14 @@ class Simulation:
         self.trainers = trainers
         self.plain = plain
         first = trainers[0].initial(settings.seed)
-        self.layout = Layout.of(first)
-        model = to_lattice(self.layout.flatten(first))
+        self.layout = Layout.of(first, getattr(trainers[0], "axes", {}))
+        model = SharedModel.first(self.layout, to_lattice(self.layout.flatten(first)), settings.cycle)
         self.state = EngineState.initial(settings, model)
-        self.models: list[Lattice] = [model]
+        self.models = {0: model}
         self.steps: list[bytes] = []
         self.held = [0] * len(trainers)
-        self.residuals = [np.zeros_like(model) for _ in trainers]
+        self.residuals = [np.zeros_like(model.weights) for _ in trainers]
+        self._ways: dict[tuple[int, int], int] = {}
         self.payload_up = self.payload_down = 0
 
     def rounds(self, judge: Trainer) -> Iterator[SimulatedRound]:
@@ -62,21 +63,25 @@ class Simulation:
             updates = [self._update(round_, index) for index in schedule.cohort(round_)]
             result = seal(self.state, updates, self.settings)
             self.state = result.state
-            self.models.append(self.state.shared)
+            self.models[round_ + 1] = self.state.model
+            for version in [v for v in self.models if v < min(self.held)]:
+                del self.models[version]
             self.steps.append(result.step)
             accuracy = judge.evaluate(self.layout.unflatten(from_lattice(self.state.shared)))["accuracy"]
             yield SimulatedRound(round_, accuracy, self.payload_up, self.payload_down, result.digest)
 
     def model_digest(self) -> bytes:
         """Digest of the shared model as it is now."""
-        return digest(self.state.shared)
+        return self.state.model.digest
 
     def _update(self, round_: int, index: int) -> Update:
         """What the device does in its round: fetch, fit, encode with its residual."""
         d = self.layout.size
         self.payload_down += self._fetched(index, round_)
         self.held[index] = round_
-        base = self.models[round_]
+        model = self.models[round_]
+        base = model.weights
+        context = model.context(upward=True)
         seed = self.settings.seed
         config = FitConfig(
             self.settings.fit.local_epochs,
@@ -90,10 +95,10 @@ class Simulation:
         encoder = codec(self.settings.codec_up)
         residual = self.residuals[index] if encoder.uses_residual else np.zeros_like(base)
         codec_seed = derive_seed("codec", seed, round_, index)
-        sent = compress(encoder, trained.astype(np.int64) - base, residual, seed=codec_seed)
+        sent = compress(encoder, trained.astype(np.int64) - base, residual, seed=codec_seed, context=context)
         self.residuals[index] = sent.if_counted
         self.payload_up += FLOAT_BYTES * d if self.plain else len(sent.body)
-        return Update(index, open_body(sent.body, d), result.examples)
+        return Update(index, open_body(sent.body, d, context), result.examples)
 
     def _fetched(self, index: int, version: int) -> int:
         """Bytes that bring the device to ``version``; version 0 comes from the seed, at no cost."""
@@ -102,6 +107,8 @@ class Simulation:
             return 0
         if self.plain:
             return FLOAT_BYTES * self.layout.size
-        change = (self.models[version].astype(np.int64) - self.models[since]).astype(np.int32)
-        delta = encode_delta(self.steps[since:version], change)
-        return min(len(delta), len(encode_snapshot(self.models[version])))
+        if (since, version) not in self._ways:  # the whole cohort often takes the same way
+            early, late = self.models[since], self.models[version]
+            delta = encode_delta(early, self.steps[since:version], late)
+            self._ways[since, version] = min(len(delta), len(encode_snapshot(late)))
+        return self._ways[since, version]

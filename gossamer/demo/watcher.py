@@ -10,12 +10,13 @@ from sqlalchemy.engine import Connection
 
 from gossamer.agent.store import read_ledger
 from gossamer.agent.trainer import NumpyTrainer
-from gossamer.aggregator.jobs import layout_from_json
+from gossamer.aggregator.jobs import layout_from_json, model_at
 from gossamer.aggregator.store import Store, devices, inbox, jobs, models, rejections, rounds
 from gossamer.aggregator.store.jobs import JobState
 from gossamer.aggregator.store.rounds import RoundState
+from gossamer.compression.arrays import Lattice
 from gossamer.compression.lattice import from_lattice
-from gossamer.compression.objects import step_of
+from gossamer.compression.shared import SharedModel
 from gossamer.demo.workspace import JOB, Workspace
 from gossamer.errors import StoreError
 
@@ -44,7 +45,7 @@ class Watcher:
     counted: tuple[int, ...] = ()
     finished: bool = False
     digest: str = ""
-    held: tuple[int, models.Lattice] | None = None
+    held: tuple[int, SharedModel] | None = None
 
     def look(self) -> bool:
         """Bring everything up to date; returns whether a round was sealed since the last look."""
@@ -57,7 +58,7 @@ class Watcher:
             for row in rounds.every(db, JOB)[before:]:
                 if row.state is not RoundState.SEALED or row.report is None:
                     break
-                lattice = self._model(db, row.version + 1)
+                lattice = self._model(db, job, row.version + 1)
                 report = json.loads(row.report)
                 accuracy = self.judge.evaluate(layout.unflatten(from_lattice(lattice)))["accuracy"]
                 earlier = self.sealed[-1] if self.sealed else Sealed(-1, 0.0, 0, 0, 0)
@@ -78,19 +79,19 @@ class Watcher:
                 self._at_work(db, latest, settings)
         return len(self.sealed) > before
 
-    def _model(self, db: Connection, version: int) -> models.Lattice:
-        """Return a version's model. The store keeps few of them whole; the steps lead from the last one seen."""
-        kept = models.lattice(db, JOB, version)
-        if kept is None:
-            start, vector = self.held or (0, models.lattice(db, JOB, 0))
+    def _model(self, db: Connection, job: jobs.JobRow, version: int) -> Lattice:
+        """Return a version's weights. The store keeps few of them whole; the steps lead from the last one seen."""
+        if models.state(db, JOB, version) is not None:
+            model = model_at(db, job, version)
+        else:
+            start, model = self.held or (0, model_at(db, job, 0))
             steps = models.steps(db, JOB, after=start, upto=version)
-            if vector is None or steps is None:
+            if steps is None:
                 raise StoreError(f"model version {version} is no longer in the store: start a new run")
-            kept = vector
             for step in steps:
-                kept = kept + step_of(step, len(kept))
-        self.held = (version, kept)
-        return kept
+                model = model.after(step)
+        self.held = (version, model)
+        return model.weights
 
     def _at_work(self, db: Connection, latest: rounds.RoundRow, settings: Mapping[str, object]) -> None:
         from gossamer.aggregator.jobs import JobSettings

@@ -105,7 +105,7 @@ def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: in
     _make_fleet(space, options, port)
     trainers, _pooled = fleet_of(options.data, options.devices, options.seed)
     arrays = trainers[0].initial(options.seed)
-    layout = Layout.of(arrays)
+    layout = Layout.of(arrays, trainers[0].axes)
     store = Store.open(space.server.store)
     try:
         create_job(store, settings, to_lattice(layout.flatten(arrays)), layout)

@@ -18,6 +18,15 @@ class Kind(IntEnum):
     SNAPSHOT = 2
 
 
+class Section(IntEnum):
+    """A named addition to a manifest, of bytes that its readers understand or skip."""
+
+    HISTORY = 1
+    """Empty. The shared model keeps its history, in cycles as long as there are cohorts."""
+    CODEBOOKS = 2
+    """The value tables that updates are coded with."""
+
+
 class Code(IntEnum):
     """What a STATUS says, apart from rejections."""
 

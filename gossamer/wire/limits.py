@@ -48,6 +48,9 @@ MAX_ROUND_BYTES = 300
 MAX_WAYS = 12
 """Ways to the current model in one manifest: more hardly fit MAX_ROUND_BYTES (one takes 13 to 21)."""
 
+MAX_SECTIONS = 8
+"""Named additions in one manifest."""
+
 MAX_CODEC_CHARS = 48
 """Characters (ASCII) of a codec spec."""
 

@@ -23,6 +23,7 @@ from gossamer.wire.limits import (
     MAX_INT32,
     MAX_OBJECT_BYTES,
     MAX_ROUND_BYTES,
+    MAX_SECTIONS,
     MAX_SEED,
     MAX_WAYS,
 )
@@ -65,6 +66,8 @@ class Manifest:
         fit: how to train.
         deadline: Unix seconds; advice for planning, a device decides nothing by it.
         key_id: which key signed (:func:`gossamer.wire.cose.key_id`); a hint.
+        sections: number (:class:`gossamer.wire.codes.Section`) and bytes of named additions, ascending. A
+            device skips those that it does not know.
     """
 
     job: int
@@ -78,6 +81,7 @@ class Manifest:
     fit: Fit
     deadline: int
     key_id: bytes
+    sections: tuple[tuple[int, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         self.check()
@@ -95,6 +99,10 @@ class Manifest:
         except (IncompleteMessage, InputError) as wrong:
             raise MalformedMessage(f"not a manifest: {wrong}") from wrong
 
+    def section(self, number: int) -> bytes | None:
+        """Return the bytes of a named addition, or None."""
+        return dict(self.sections).get(number)
+
     def serialize(self) -> bytes:
         """Return the payload of the signature: about 130 bytes with three ways."""
         try:
@@ -110,6 +118,7 @@ class Manifest:
                 [self.fit.local_epochs, self.fit.batch_size, self.fit.learning_rate_micro, self.fit.seed],
                 self.deadline,
                 self.key_id,
+                [[number, data] for number, data in self.sections],
             )
         except InputError as wrong:
             raise MalformedMessage(str(wrong)) from wrong
@@ -127,7 +136,7 @@ class Manifest:
 
 
 _Fields = tuple[
-    int, JobState, int, int, bytes, Participation, tuple[Way, ...], str, Fit, int, bytes
+    int, JobState, int, int, bytes, Participation, tuple[Way, ...], str, Fit, int, bytes, tuple[tuple[int, bytes], ...]
 ]  # in the order of the wire and of Manifest
 
 
@@ -144,7 +153,17 @@ def _read_fields(reader: Reader) -> _Fields:
         _read_fit(reader),
         reader.uint("deadline"),
         reader.bytes_("key id", KEY_ID_BYTES, least=KEY_ID_BYTES),
+        _read_sections(reader),
     )
+
+
+def _read_sections(reader: Reader) -> tuple[tuple[int, bytes], ...]:
+    found: list[tuple[int, bytes]] = []
+    for _ in range(reader.array("sections", MAX_SECTIONS)):
+        reader.array("section", 2, least=2)
+        least = found[-1][0] + 1 if found else 1
+        found.append((reader.uint("section number", MAX_INT32, least), reader.bytes_("section", MAX_ROUND_BYTES)))
+    return tuple(found)
 
 
 def _read_participation(reader: Reader) -> Participation:

@@ -68,6 +68,28 @@ def positions(data: bytes, n: int, width: int) -> list[tuple[int, int]]:
     return out
 
 
+def golomb_positions(data: bytes, n: int, width: int) -> list[tuple[int, int]]:
+    """-> [(position, code)] of one part, with gaps in truncated binary and unary."""
+    head, at = varint(data, 0)
+    count, choice = head // 4, head % 4
+    if not count:
+        return []
+    best = max(1, math.ceil((177 * n - 217 * count) / (256 * count)))
+    m = max(1, best * (16, 11, 7, 4)[choice] // 16)
+    b = (m - 1).bit_length()
+    reader = BitReader(data[at:])
+    upper = [reader.number(b - 1) if b else 0 for _ in range(count)]
+    codes = [reader.number(width) for _ in range(count)]
+    short = 2**b - m
+    low = [u if b == 0 or u < short else 2 * u + reader.bit() - short for u in upper]
+    out = []
+    position = -1
+    for i in range(count):
+        position += 1 + reader.unary() * m + low[i]
+        out.append((position, codes[i]))
+    return out
+
+
 def ternary(body: bytes, d: int) -> list[float]:
     magnitude = scale(body[1] | body[2] << 8)
     at = 3
@@ -79,7 +101,7 @@ def ternary(body: bytes, d: int) -> list[float]:
     x = [0.0] * d
     for part, length in enumerate(lengths):
         n = min(65536, d - part * 65536)
-        for position, negative in positions(body[at : at + length], n, 1):
+        for position, negative in golomb_positions(body[at : at + length], n, 1):
             x[part * 65536 + position] = -magnitude if negative else magnitude
         at += length
     return x
@@ -154,3 +176,41 @@ def rotated(body: bytes, d: int, levels: list[float]) -> list[float]:
     table = [-v for v in reversed(levels)] + levels
     y = [table[reader.number(width)] for _ in range(d)]
     return [v * scale(body[3] | body[4] << 8) for v in unrotate(y, salt, 0)]
+
+
+def nf4(body: bytes, d: int, tables: list[tuple[int, ...]], groups: list[int]) -> list[float]:
+    """``groups``: the table of each block."""
+    x: list[float] = []
+    at = 2
+    for group in groups:
+        n = min(128, d - len(x))
+        code = body[at] | body[at + 1] << 8
+        peak = -scale(code) if code % 2 else scale(code)
+        magnitudes = [(b / 256) ** 2 for b in tables[group]]
+        levels = [-m for m in reversed(magnitudes)] + [0.0, *magnitudes, 1.0]
+        reader = BitReader(body[at + 2 : at + 2 + (n + 1) // 2])
+        x += [levels[reader.number(4)] * peak for _ in range(n)]
+        at += 2 + (n + 1) // 2
+    return x
+
+
+def words(key: int, count: int) -> list[int]:
+    return [mix(key + (i + 1) * 0x9E3779B97F4A7C15 & MASK) for i in range(count)]
+
+
+def randk_sign(body: bytes, d: int) -> list[float]:
+    """``randk:P/sign`` by sorting all lots."""
+    seed = int.from_bytes(body[1:5], "little")
+    k, at = varint(body, 5)
+    magnitude = scale(body[at] | body[at + 1] << 8)
+    reader = BitReader(body[at + 2 :])
+    x = [0.0] * d
+    strata = math.ceil(d / 65536)
+    for i in range(strata):
+        low, high = i * d // strata, (i + 1) * d // strata
+        share = (i + 1) * k // strata - i * k // strata
+        lots = words(mix((seed << 20) + i + 1), high - low)
+        order = sorted(range(high - low), key=lambda j, lots=lots: (lots[j] >> 17, j))
+        for j in order[:share]:
+            x[low + j] = (magnitude if reader.bit() else -magnitude) * (high - low) / share
+    return x

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gossamer.compression import codec, decode
-from gossamer.compression.sparse import largest
+from gossamer.compression.selection import largest
 from tests.compression.test_contract import squared_error
 from tests.compression.vectors import update
 

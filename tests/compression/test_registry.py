@@ -18,9 +18,10 @@ from gossamer.errors import InputError, UnknownCodec
 @pytest.mark.parametrize(
     "spec",
     [
-        *["", "rot3", "sign:3", "rot1:", "rot1:xx", "rot1:ls:ls", "fp32/q4", "SIGN", " sign", "hist:100"],
+        *["", "rot3", "sign:3", "rot1:", "rot1:xx", "rot1:ls:ls", "fp32/q4", "SIGN", " sign"],
         *["ternary", "ternary:", "ternary:0", "ternary:-1", "ternary:1.01", "ternary:nan", "ternary:x"],
         *["ternary:0.1/q4", "topk:0.1", "topk/q4", "topk:0.1/q3", "topk:/q4"],
+        *["ternary:0.1@", "ternary:0.1@row", "ternary:@layer", "ternary:0.1/msb/msb", "randk:0.1", "randk:0.1@layer/q4"],
     ],
 )
 def test_unknown_specs(spec: str) -> None:
@@ -37,12 +38,21 @@ def test_method_of() -> None:
 
 def test_residuals_go_with_bias() -> None:
     unbiased = {m.name for m in REGISTRY.methods if not codec(m.examples[0]).uses_residual}
-    assert unbiased == {"fp32", "q4s", "rot1", "rot2", "rot4"}
+    assert unbiased == {"fp32", "q4s", "rot1", "rot2", "rot4", "randk/fp16", "randk/q4", "randk/sign"}
 
 
 def test_tags_never_change() -> None:
     """A tag that moved would make bodies in the field unreadable."""
     assert {m.name: m.tag for m in REGISTRY.methods} == {
+        "hist": 32,
+        "nf4": 13,
+        "ternary/msb": 20,
+        "topk/q4/msb": 21,
+        "topk/sign/msb": 22,
+        "topk/fp16/msb": 23,
+        "randk/fp16": 24,
+        "randk/q4": 25,
+        "randk/sign": 26,
         "fp32": 1,
         "fp16": 2,
         "q8": 3,

@@ -133,6 +133,7 @@ MANIFEST = [
     [2, 32, 50_000, 7],
     1_790_000_000,
     hashlib.sha256(PUBLIC).digest()[:4],
+    [[1, b""], [2, bytes([1, 2, 3])]],
 ]
 
 
@@ -163,6 +164,7 @@ def _signatures() -> dict[str, Any]:
                 "fit": MANIFEST[8],
                 "deadline": MANIFEST[9],
                 "key_id": MANIFEST[10].hex(),
+                "sections": [[n, b.hex()] for n, b in MANIFEST[11]],
             },
             "payload": manifest.hex(),
             "cose": sign(SECRET, manifest, ["m", "farm1"]).hex(),

@@ -117,4 +117,5 @@ manifests = st.builds(
     st.builds(Fit, small, small, small, seeds),
     small,
     st.binary(min_size=4, max_size=4),
+    st.dictionaries(st.integers(1, 9), st.binary(max_size=20), max_size=3).map(lambda d: tuple(sorted(d.items()))),
 )

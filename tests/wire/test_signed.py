@@ -42,6 +42,7 @@ def stored_manifest() -> Manifest:
         Fit(*f["fit"]),
         f["deadline"],
         bytes.fromhex(f["key_id"]),
+        tuple((number, bytes.fromhex(data)) for number, data in f["sections"]),
     )
 
 

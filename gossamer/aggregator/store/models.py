@@ -1,8 +1,7 @@
-"""Model versions: digest, lattice and the step that led there.
+"""Model versions: digest, the whole model and the step that led there.
 
-A lattice is int32 (d,) and is stored little-endian, whatever the machine. Version 0 and the latest
-versions keep theirs; a change between two versions is the sum of the steps between, so old lattices
-are not needed to serve a device that was away.
+A model is stored as the bytes of its ``SharedModel``. Version 0 and the latest versions keep theirs; a change
+between two versions is the sum of the steps between, so old ones are not needed to serve a device that was away.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from gossamer.aggregator.store.schema import models as table
 
 #: Latest versions whose whole lattice is kept (4 bytes a parameter each); version 0 is kept besides.
 LATTICES_KEPT = 8
+#: Latest cycles whose first version is kept whole, for models with history.
+CYCLES_KEPT = 3
 #: Latest versions whose step is kept; a device further behind takes the snapshot.
 STEPS_KEPT = 128
 
@@ -35,20 +36,25 @@ class ModelRow:
 
 
 def add(
-    db: Connection, job: int, version: int, *, digest: bytes, lattice: Lattice, step: bytes | None, now: float
-) -> None:
-    """Add a version and drop what is older than the history kept."""
+    db: Connection, job: int, version: int, *, digest: bytes, state: bytes, step: bytes | None, now: float,
+    latest: int = LATTICES_KEPT, cycle: int = 1,
+) -> None:  # fmt: skip
+    """Add a version and drop what is older than the history kept.
+
+    Kept whole are version 0, the ``latest`` ones, and with ``cycle`` above 1 those at the start of the last
+    CYCLES_KEPT cycles of so many versions.
+    """
     db.execute(
         sa.insert(table).values(
             job=job,
             version=version,
             digest=digest,
-            lattice=to_blob(lattice),
+            lattice=state,
             step=step,
             created_at=now,
         )
     )
-    _prune(db, job, version)
+    _prune(db, job, version, latest, cycle)
 
 
 def get(db: Connection, job: int, version: int) -> ModelRow | None:
@@ -58,11 +64,19 @@ def get(db: Connection, job: int, version: int) -> ModelRow | None:
     return None if row is None else ModelRow(**row._mapping)
 
 
-def lattice(db: Connection, job: int, version: int) -> Lattice | None:
-    """Return int32 (d,), or None when it was never there or is no longer kept."""
+def state(db: Connection, job: int, version: int) -> bytes | None:
+    """Return a version's ``SharedModel`` as bytes, or None when it was never there or is no longer kept."""
     query = sa.select(table.c.lattice).where(table.c.job == job, table.c.version == version)
     blob = db.execute(query).scalar()
-    return None if blob is None else from_blob(blob)
+    return None if blob is None else bytes(blob)
+
+
+def whole_before(db: Connection, job: int, version: int) -> int:
+    """Return the latest version up to ``version`` that is kept whole; 0 always is."""
+    query = sa.select(sa.func.max(table.c.version)).where(
+        table.c.job == job, table.c.version <= version, table.c.lattice.is_not(None)
+    )
+    return int(db.execute(query).scalar() or 0)
 
 
 def steps(db: Connection, job: int, *, after: int, upto: int) -> list[bytes] | None:
@@ -87,9 +101,12 @@ def from_blob(blob: bytes) -> Lattice:
     return np.frombuffer(blob, dtype="<i4").astype(np.int32)
 
 
-def _prune(db: Connection, job: int, version: int) -> None:
+def _prune(db: Connection, job: int, version: int, latest: int, cycle: int) -> None:
     mine = (table.c.job == job, table.c.version > 0)
-    old_lattices = sa.update(table).where(*mine, table.c.version <= version - LATTICES_KEPT)
+    old_lattices = sa.update(table).where(*mine, table.c.version <= version - latest)
+    if cycle > 1:
+        beginning = sa.and_(table.c.version % cycle == 0, table.c.version > version - CYCLES_KEPT * cycle)
+        old_lattices = old_lattices.where(sa.not_(beginning))
     db.execute(old_lattices.where(table.c.lattice.is_not(None)).values(lattice=None))
     old_steps = sa.update(table).where(*mine, table.c.version <= version - STEPS_KEPT)
     db.execute(old_steps.where(table.c.step.is_not(None)).values(step=None))

@@ -18,6 +18,7 @@ from gossamer.aggregator.store import Store, devices, inbox, jobs, models, objec
 from gossamer.aggregator.store.rounds import RoundState
 from gossamer.compression.lattice import digest
 from gossamer.compression.objects import apply_delta, decode_snapshot
+from gossamer.compression.shared import SharedModel
 from gossamer.errors import ConfigError, StoreError
 from gossamer.wire.codes import JobState, Kind
 from tests.aggregator.fleets import FLEET_KEY, D, Fleet, closing
@@ -32,9 +33,9 @@ def test_a_job_runs_to_its_end_and_stays_retrievable(tmp_path: Path) -> None:
         job = jobs.current(db)
         assert job is not None
         assert (job.state, job.version) == (jobs.JobState.FINISHED, 4)
-        lattice = models.lattice(db, 1, 4)
-        assert lattice is not None
-        assert digest(lattice) == final == manifest.digest
+        blob = models.state(db, 1, 4)
+        assert blob is not None
+        assert digest(models.from_blob(blob)) == final == manifest.digest
         assert [r.state for r in rounds.every(db, 1)] == [RoundState.SEALED] * 5
         report = json.loads(rounds.every(db, 1)[0].report or "")
         for way in manifest.ways:
@@ -70,7 +71,7 @@ def test_every_way_leads_to_the_same_model(tmp_path: Path) -> None:
     fleet = Fleet.make(tmp_path / "s.db", rounds=6, codec_down="ternary:0.05")
     held = {}
     with fleet.store.read() as db:
-        held[0] = models.lattice(db, 1, 0)
+        held[0] = models.from_blob(models.state(db, 1, 0) or b"")
     kinds = set()
     while fleet.step() is not Progress.IDLE:
         manifest = fleet.manifest()
@@ -332,7 +333,9 @@ def test_a_store_that_lost_its_model_says_so(tmp_path: Path) -> None:
 def test_a_damaged_state_says_so(tmp_path: Path) -> None:
     fleet = Fleet.make(tmp_path / "s.db")
     with pytest.raises(StoreError, match="damaged"):
-        EngineState.restore(fleet.settings, 1, np.zeros(3, np.int32), np.zeros(3, np.int32), b"\xff\xff")
+        EngineState.restore(
+            fleet.settings, 1, SharedModel.plain(np.zeros(3, np.int32)), np.zeros(3, np.int32), b"\xff\xff"
+        )
     with fleet.store.write() as db:
         assert states.get(db, 1) is not None
 

@@ -96,11 +96,11 @@ class TestCreate:
         assert (row.version, row.state) == (0, jobs.JobState.OPEN)
         with store.read() as db:
             model = models.get(db, 1, 0)
-            lattice = models.lattice(db, 1, 0)
+            blob = models.state(db, 1, 0)
         assert model is not None
-        assert lattice is not None
+        assert blob is not None
         assert model.digest == digest(self.initial)
-        assert lattice.tolist() == [1, -2, 3]
+        assert models.from_blob(blob).tolist() == [1, -2, 3]
         store.close()
 
     def test_the_same_job_again_is_the_same_job(self, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gossamer.aggregator.store.jobs import JobState as RowState
 from gossamer.aggregator.store.rounds import RoundRow, RoundState
 from gossamer.compression.lattice import digest, from_lattice, to_lattice
 from gossamer.compression.objects import apply_delta, decode_snapshot, step_of
+from gossamer.compression.shared import SharedModel
 from gossamer.wire.codes import JobState, Kind
 from gossamer.wire.limits import MAX_ROUND_BYTES
 from tests.aggregator.fleets import FLEET_KEY, closing, job_settings
@@ -34,14 +35,14 @@ class TestSeal:
         settings = job_settings(codec_down=down, rule=rule, server_step="fedavgm:0.5/0.5")
         found = set()
         for shuffle in range(3):
-            state = EngineState.initial(settings, np.zeros(D, dtype=np.int32))
+            state = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
             for round_ in range(3):
                 given = updates(round_)
                 random.Random(shuffle).shuffle(given)
                 result = seal(state, given, settings)
                 # Over the store and back, as every restart does.
                 after = result.state
-                state = EngineState.restore(settings, after.version, after.shared, after.target, after.memories())
+                state = EngineState.restore(settings, after.version, after.model, after.target, after.memories())
             found.add((result.digest, result.step, digest(state.target)))
         assert len(found) == 1
         assert state.version == 3
@@ -50,7 +51,9 @@ class TestSeal:
     def test_nothing_is_lost_on_the_way_down(self, down: str) -> None:
         """Without new updates the shared model closes in on the target, step by step."""
         settings = job_settings(codec_down=down)
-        state = seal(EngineState.initial(settings, np.zeros(D, np.int32)), updates(1), settings).state
+        state = seal(
+            EngineState.initial(settings, SharedModel.plain(np.zeros(D, np.int32))), updates(1), settings
+        ).state
         quiet = [Update(0, Dense(np.zeros(D, dtype=np.float32)))]
         for _ in range(60):
             state = seal(state, quiet, settings).state
@@ -59,14 +62,14 @@ class TestSeal:
 
     def test_a_step_is_what_every_device_adds(self) -> None:
         settings = job_settings(codec_down="ternary:0.05")
-        before = EngineState.initial(settings, to_lattice(np.linspace(-1, 1, D)))
+        before = EngineState.initial(settings, SharedModel.plain(to_lattice(np.linspace(-1, 1, D))))
         result = seal(before, updates(3), settings)
         assert np.array_equal(before.shared + step_of(result.step, D), result.state.shared)
         assert result.digest == digest(result.state.shared)
 
     def test_a_diverging_job_stays_on_the_lattice(self) -> None:
         settings = job_settings(codec_down="sign", server_step="fedavg:100")
-        state = EngineState.initial(settings, np.zeros(D, dtype=np.int32))
+        state = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
         for round_ in range(8):
             result = seal(state, updates(round_, scale=300.0), settings)
             state = result.state
@@ -77,7 +80,7 @@ class TestSeal:
     @pytest.mark.parametrize("rule", ["mean", "median", "trimmed-mean:1", "clipped-differences", "norm-clip"])
     def test_no_updates_move_nothing_but_the_version(self, down: str, rule: str) -> None:
         settings = job_settings(rule=rule, codec_down=down, server_step="fedavgm:0.5/0.5")
-        start = EngineState.initial(settings, to_lattice(np.linspace(-1, 1, D)))
+        start = EngineState.initial(settings, SharedModel.plain(to_lattice(np.linspace(-1, 1, D))))
         result = seal(start, [], settings)
         assert result.report.shortfall
         assert (result.state.version, result.digest) == (1, digest(start.shared))
@@ -86,7 +89,7 @@ class TestSeal:
 
     def test_nothing_usable_moves_nothing_but_the_version(self) -> None:
         settings = job_settings(rule="trimmed-mean:1", codec_down="fp32")
-        start = EngineState.initial(settings, np.zeros(D, dtype=np.int32))
+        start = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
         result = seal(start, updates(1, n=1), settings)
         assert result.report.shortfall
         assert result.state.version == 1
@@ -171,14 +174,14 @@ class TestCohort:
 class TestManifests:
     def history(self, versions: int) -> tuple[Model, list[bytes], list[np.ndarray]]:
         settings = job_settings(codec_down="ternary:0.02")
-        state = EngineState.initial(settings, to_lattice(np.linspace(-1, 1, D)))
+        state = EngineState.initial(settings, SharedModel.plain(to_lattice(np.linspace(-1, 1, D))))
         steps, lattices = [], [state.shared]
         for round_ in range(versions):
             result = seal(state, updates(round_), settings)
             state = result.state
             steps.append(result.step)
             lattices.append(state.shared)
-        return Model(versions, result.digest, state.shared), steps, lattices
+        return Model(versions, state.model), steps, lattices
 
     def test_ways_for_what_devices_hold(self) -> None:
         model, steps, lattices = self.history(9)
@@ -201,7 +204,7 @@ class TestManifests:
 
     def test_a_manifest_fits_whatever_is_held(self) -> None:
         model, steps, _ = self.history(40)
-        big = Model(2**40, model.digest, model.lattice)
+        big = Model(2**40, model.shared)
         settings = job_settings(seed=2**63 - 1, codec_up="topk:0.0123/q4", job=2**31 - 1, rounds=2**31 - 1)
         for held in ({v: 40 - v for v in range(40)}, {}):
             offered = choose_ways(model, steps, held)

@@ -137,19 +137,20 @@ class TestModels:
         vector = np.full(3, version, dtype=np.int32)
         step = None if version == 0 else b"step%d" % version
         with store.write() as db:
-            models.add(db, 1, version, digest=b"d%d" % version, lattice=vector, step=step, now=1.0)
+            models.add(
+                db, 1, version, digest=b"d%d" % version, state=models.to_blob(vector), step=step, latest=2, now=1.0
+            )
 
     def test_blobs_are_little_endian(self) -> None:
         assert models.to_blob(np.array([1, -2], dtype=">i4")) == b"\1\0\0\0\xfe\xff\xff\xff"
         assert models.from_blob(b"\1\0\0\0\xfe\xff\xff\xff").tolist() == [1, -2]
 
     def test_history_is_bounded(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(models, "LATTICES_KEPT", 2)
         monkeypatch.setattr(models, "STEPS_KEPT", 4)
         for version in range(10):
             self.add(store, version)
         with store.read() as db:
-            kept = [v for v in range(10) if models.lattice(db, 1, v) is not None]
+            kept = [v for v in range(10) if models.state(db, 1, v) is not None]
             assert kept == [0, 8, 9]
             assert models.steps(db, 1, after=5, upto=9) == [b"step6", b"step7", b"step8", b"step9"]
             assert models.steps(db, 1, after=4, upto=9) is None
