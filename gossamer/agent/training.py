@@ -52,6 +52,7 @@ def fit_fields(settings: AgentSettings, store: AgentStore, order: Train) -> dict
         "cycle": 0 if manifest.section(Section.HISTORY) is None else manifest.participation.cohorts,
         "codec": manifest.codec,
         "codec_seed": derive_seed("codec", *seeds),
+        "codebooks": manifest.section(Section.CODEBOOKS),
         "residual": store.residual(manifest.job),
     }
 

@@ -13,6 +13,7 @@ import importlib
 import math
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import cbor2
@@ -21,6 +22,7 @@ import numpy as np
 from gossamer.agent.frames import pack_arrays
 from gossamer.agent.trainer import FitConfig, FitResult, Trainer, Weights
 from gossamer.compression import codec, lattice, residual, ways
+from gossamer.compression.codebooks import Codebooks
 from gossamer.compression.layout import Layout
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import ConfigError, GossamerError, InputError, PeerError, TrainerFailed
@@ -89,8 +91,8 @@ def fit(trainer: Trainer, request: dict[str, Any]) -> Iterator[Answer]:
     Fields: ``model`` {lattice, layout} or None; ``object`` {kind, data} or None; ``expect`` {version,
     digest}; ``cycle`` rounds over which the model keeps its history, 0 for a plain model;
     ``fit`` {local_epochs, batch_size, learning_rate, seed, round}; ``job_seed``; ``codec``, ``codec_seed``;
-    ``residual`` bytes or None. Answers "model" if it differs from the one given, then "update"; or
-    "bad-model" when the object does not lead to the digest.
+    ``codebooks`` as announced or None; ``residual`` bytes or None. Answers "model" if it differs from the one
+    given, then "update"; or "bad-model" when the object does not lead to the digest.
     """
     expect = request["expect"]
     try:
@@ -140,7 +142,8 @@ def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -
         known = kept and request["residual"] is not None
         before = _vector(request["residual"]) if known else np.zeros_like(base)
         delta = trained.astype(np.int64) - base  # may leave int32; compress says so
-        context = model.context(upward=True)
+        books = request["codebooks"]
+        context = replace(model.context(upward=True), codebooks=Codebooks.parse(books) if books else None)
         update = residual.compress(encoder, delta, before, seed=request["codec_seed"], context=context)
     except InputError as error:
         raise TrainerFailed(

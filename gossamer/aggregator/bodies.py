@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from gossamer.aggregator.store import Store, inbox
 from gossamer.compression import Body, Context, open_body
+from gossamer.compression.codebooks import Usage
+from gossamer.compression.nf4 import Nf4Body
 from gossamer.errors import MalformedBody
 
 #: Compressed bytes of a round that are kept in memory.
@@ -74,3 +76,8 @@ class StoredBody:
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Coordinates [start, stop) as float32 (stop - start,)."""
         return self.bodies.opened(self.key).read(start, stop)
+
+    def usage(self) -> Usage | None:
+        """How it used its codebooks, or None if it has none."""
+        body = self.bodies.opened(self.key)
+        return body.usage() if isinstance(body, Nf4Body) else None

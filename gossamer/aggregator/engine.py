@@ -14,7 +14,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import Connection
@@ -30,6 +30,7 @@ from gossamer.aggregator.store import Store, devices, inbox, jobs, models, objec
 from gossamer.aggregator.store.jobs import JobRow, JobState
 from gossamer.aggregator.store.rounds import RoundRow, RoundState
 from gossamer.compression import Context
+from gossamer.compression.codebooks import Codebooks
 from gossamer.errors import StoreError
 from gossamer.wire import codes
 from gossamer.wire.participation import Participation
@@ -157,7 +158,7 @@ class Engine:
             following = _following(db, job, settings, latest, model, [result.step])
         if following is None:
             raise StoreError("devices have vanished from the store; restore it from a backup")
-        message = self._sign(settings, model, following, now)
+        message = self._sign(settings, model, following, now, result.state.codebooks)
         report = round_report(latest, len(cohort(settings, latest.devices, latest.round)), counted, result)
         with self._store.write() as db:
             held = jobs.lock(db, job.job, exclusive=True)
@@ -175,7 +176,9 @@ class Engine:
         log.info("sealed round %d of %s with %d updates", latest.round, settings.name, len(counted))
         return Progress.SEALED
 
-    def _sign(self, settings: JobSettings, model: Model, following: Next, now: float) -> bytes:
+    def _sign(
+        self, settings: JobSettings, model: Model, following: Next, now: float, codebooks: Codebooks | None = None
+    ) -> bytes:
         finished = following.round >= settings.rounds
         manifest = build_manifest(
             settings,
@@ -186,6 +189,7 @@ class Engine:
             deadline=now + settings.closing.deadline_seconds,
             key=self._key,
             offered=following.offered,
+            codebooks=codebooks,
         )
         return signed_round(manifest, self._key, settings.fleet)
 
@@ -212,9 +216,9 @@ def _contexts(store: Store, job: JobRow, state: EngineState) -> Callable[[int], 
 
     def context_of(version: int) -> Context:
         if version == state.version or state.model.frame is None:
-            return state.model.context(upward=True)
+            return replace(state.model.context(upward=True), codebooks=state.codebooks)
         with store.read() as db:
-            return model_at(db, job, version).context(upward=True)
+            return replace(model_at(db, job, version).context(upward=True), codebooks=state.codebooks)
 
     return context_of
 

@@ -35,6 +35,7 @@ from gossamer.compression import codec
 from gossamer.compression.hist import HIST
 from gossamer.compression.integers import BLOCK
 from gossamer.compression.layout import Layout
+from gossamer.compression.nf4 import NF4
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import ConfigError, InputError, MalformedBody, StoreError
 from gossamer.wire.limits import MAX_OBJECT_BYTES
@@ -151,6 +152,11 @@ class JobSettings:
     def cycle(self) -> int:
         """Rounds over which the model keeps its history, or 0: no codec of this job draws on it."""
         return self.cohorts if any(codec(each).method == HIST.name for each in (self.codec_up, self.codec_down)) else 0
+
+    @property
+    def learns_codebooks(self) -> bool:
+        """Whether updates are coded with tables that are fitted to earlier ones."""
+        return codec(self.codec_up).method == NF4.name
 
     @property
     def states_kept(self) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossamer.aggregator.jobs import JobSettings
+from gossamer.compression.codebooks import Codebooks
 from gossamer.compression.objects import encode_delta, step_of
 from gossamer.compression.shared import SharedModel
 from gossamer.compression.ways import encode_delta as encode_way
@@ -127,8 +128,12 @@ def build_manifest(
     deadline: float,
     key: Ed25519PrivateKey,
     offered: Sequence[Offered],
+    codebooks: Codebooks | None = None,
 ) -> Manifest:
     """Return the manifest of a round, with as many of the ways as fit."""
+    sections = [(int(Section.HISTORY), b"")] if settings.cycle else []
+    if codebooks is not None and codebooks.version:
+        sections.append((int(Section.CODEBOOKS), codebooks.serialize()))
     rate = settings.fit.learning_rate_micro(min(round_, settings.rounds - 1), settings.rounds)
     fit = Fit(settings.fit.local_epochs, settings.fit.batch_size, rate, settings.seed)
     manifest = Manifest(
@@ -143,7 +148,7 @@ def build_manifest(
         fit=fit,
         deadline=max(0, int(deadline)),
         key_id=key_id(key.public_key()),
-        sections=((Section.HISTORY, b""),) if settings.cycle else (),
+        sections=tuple(sections),
     )
     return with_ways(manifest, (each.way for each in offered))
 

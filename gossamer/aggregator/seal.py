@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Protocol, runtime_checkable
 
 import cbor2
 import numpy as np
@@ -26,6 +29,7 @@ from gossamer.aggregator.jobs import JobSettings
 from gossamer.aggregator.rules import Report, State, Update, Updates, rule
 from gossamer.aggregator.server_step import server_step
 from gossamer.compression import codec
+from gossamer.compression.codebooks import Codebooks, Usage
 from gossamer.compression.lattice import LATTICE_BITS, from_lattice
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import MalformedBody, StoreError
@@ -40,6 +44,14 @@ STEP_LIMIT = (1 << 31) - 256
 LOSSLESS = "fp32"
 
 
+@runtime_checkable
+class Used(Protocol):
+    """A body that tells how it used its codebooks (None: it has none)."""
+
+    def usage(self) -> Usage | None:
+        """Counts of its codes."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineState:
     """What one round hands to the next. ``rule`` and ``server`` are memories of those two."""
@@ -49,6 +61,7 @@ class EngineState:
     target: Lattice
     rule: State
     server: State
+    codebooks: Codebooks | None = None  # of a job whose updates are coded with them
 
     @property
     def shared(self) -> Lattice:
@@ -60,11 +73,14 @@ class EngineState:
         """Return the state before the first round, from version 0."""
         d = len(model.weights)
         memory = rule(settings.rule).init(d)
-        return cls(0, model, model.weights, memory, server_step(settings.server_step).init(d))
+        codebooks = Codebooks.initial(model.layout) if settings.learns_codebooks else None
+        return cls(0, model, model.weights, memory, server_step(settings.server_step).init(d), codebooks)
 
     def memories(self) -> bytes:
-        """Return rule and server memory as CBOR."""
-        return cbor2.dumps([self.rule.to_dict(), self.server.to_dict()], canonical=True)
+        """Return rule and server memory and the codebooks as CBOR."""
+        versions = (self.codebooks, *self.codebooks.known) if self.codebooks else ()
+        books = [each.serialize() for each in versions]
+        return cbor2.dumps([self.rule.to_dict(), self.server.to_dict(), books], canonical=True)
 
     @classmethod
     def restore(
@@ -78,12 +94,13 @@ class EngineState:
         if not memories:
             return cls.initial(settings, model)
         try:
-            of_rule, of_server = cbor2.loads(memories)
+            of_rule, of_server, _ = cbor2.loads(memories)
         except (cbor2.CBORError, ValueError, TypeError) as error:
             raise StoreError(f"the engine's state of job {settings.name} is damaged: {error}") from error
         d = len(target)
         server = server_step(settings.server_step).restore(of_server, d)
-        return cls(version, model, target, rule(settings.rule).restore(of_rule, d), server)
+        memory = rule(settings.rule).restore(of_rule, d)
+        return cls(version, model, target, memory, server, stored_codebooks(memories))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +126,27 @@ def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings) -
         move, server_memory = server_step(settings.server_step).apply(state.server, aggregate)
         target, saturated = _moved(state.target, move)
     step, model = _step(state.model, target, settings, state.version + 1)
-    after = EngineState(state.version + 1, model, target, rule_memory, server_memory)
+    codebooks = _refitted(state, updates)
+    after = EngineState(state.version + 1, model, target, rule_memory, server_memory, codebooks)
     return SealResult(after, step, model.digest, report, saturated)
+
+
+def stored_codebooks(memories: bytes) -> Codebooks | None:
+    """Return the codebooks that `EngineState.memories` holds, with the versions before them, or None."""
+    if not memories:
+        return None
+    versions = [Codebooks.parse(each) for each in cbor2.loads(memories)[2]]
+    return replace(versions[0], known=tuple(versions[1:])) if versions else None
+
+
+def _refitted(state: EngineState, updates: Sequence[Update]) -> Codebooks | None:
+    """Fit the codebooks to a round's updates after rounds 1, 2, 4, 8, ..: the values' shape soon settles."""
+    books, number = state.codebooks, state.version + 1
+    if books is None or number & (number - 1):
+        return books
+    usages = [update.body.usage() for update in updates if isinstance(update.body, Used)]
+    fresh = [usage for usage in usages if usage is not None and usage.version == books.version]
+    return books.refit(reduce(add, fresh)) if fresh else books
 
 
 def step_seed(seed: int, version: int) -> int:

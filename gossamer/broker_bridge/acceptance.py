@@ -16,7 +16,8 @@ from sqlalchemy.engine import Connection
 
 from gossamer.aggregator.cohort import counting_round
 from gossamer.aggregator.jobs import JobSettings, layout_from_json, model_at
-from gossamer.aggregator.store import jobs, models, rounds
+from gossamer.aggregator.seal import stored_codebooks
+from gossamer.aggregator.store import jobs, models, rounds, states
 from gossamer.aggregator.store.devices import Device
 from gossamer.aggregator.store.jobs import JobRow
 from gossamer.aggregator.store.rounds import RoundRow
@@ -152,6 +153,9 @@ def _is_member(db: Connection, job: JobView, device: Device, round_: int) -> boo
 
 def _context(db: Connection, job: JobView, version: int) -> Context:
     """What an update made from that version is read with; such a model is remembered, as it takes a while to make."""
+    if job.settings.learns_codebooks:
+        stored = states.get(db, job.row.job)
+        return Context(layout_from_json(job.row.layout), codebooks=stored_codebooks(stored.state) if stored else None)
     if not job.settings.cycle:
         return NOTHING
     row = models.get(db, job.row.job, version)

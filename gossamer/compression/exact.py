@@ -36,7 +36,7 @@ MAX_SIDE = 2048
 """Rows of a matrix: 2048 squares of 21 bits are 2^53, the limit of `gram_schmidt`."""
 
 _UNIT = float(1 << UNIT_BITS)
-_LEAST = 16.0  # a rest below this is what rounding left of a dependent column
+_LEAST = 2.0**-18  # of a column's square: the rounding of 2,048 rows of Q leaves 2^-20 of a dependent one
 _MOST = float(1 << (WORK_BITS + 1))
 _PASSES = 4
 
@@ -89,7 +89,7 @@ def _projected(column: Matrix, accepted: Matrix) -> Matrix | None:
     rest = column
     for number in range(_PASSES):
         largest = float(np.abs(rest).max(initial=0.0))
-        if (number and largest < _LEAST) or largest == 0:
+        if largest == 0:
             return None
         rest = np.rint(np.ldexp(rest, WORK_BITS - int(np.frexp(largest)[1])))
         before = rest @ rest
@@ -98,7 +98,10 @@ def _projected(column: Matrix, accepted: Matrix) -> Matrix | None:
             rest = rest - np.rint(weights @ accepted / _UNIT)
             if float(np.abs(rest).max()) > _MOST:  # only if the accepted were not orthogonal
                 return None
-        if number and 4.0 * (rest @ rest) >= before:
+        after = rest @ rest
+        if after < _LEAST * before:
+            return None
+        if number and 4.0 * after >= before:
             return rest
     return None
 

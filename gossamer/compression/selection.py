@@ -43,29 +43,28 @@ def largest_by_layer(x: Vector, k: int, layout: Layout | None) -> Positions:
 
     Raises `InputError` for the layout of another model.
     """
-    if layout is None:
+    if layout is None or x.size == 0:
         return largest(x, k)
     if layout.size != x.size:
         raise InputError(f"expected {layout.size} coordinates, got {x.size}")
-    cuts = layer_cuts(layout, k)
     found = []
-    for start, stop in pairwise(cuts):
+    for start, stop in pairwise(layer_cuts(layout, k)):
         # Rounding the running total keeps the sum at k.
         share = stop * k // x.size - start * k // x.size
         found.append(largest(x[start:stop], share) + start)
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+    return np.concatenate(found)
 
 
 def layer_cuts(layout: Layout, k: int) -> list[int]:
-    """Ascending offsets at which layers begin and end; a layer is due one of the k coordinates or more."""
+    """Ascending offsets at which the layers of d > 0 coordinates begin and end; each is due one of the k or more."""
     d = layout.size
     cuts, at = [0], 0
     for _, shape in layout.entries:
         at += math.prod(shape)
-        if (at - cuts[-1]) * k >= d > 0:
+        if (at - cuts[-1]) * k >= d:
             cuts.append(at)
-    cuts[-1] = d  # what remained at the end joins the last layer
-    return cuts if len(cuts) > 1 else [0, d]
+    cuts[-1] = d  # what remained at the end joins the last layer; k >= 1, so there is one
+    return cuts
 
 
 @dataclass(frozen=True)

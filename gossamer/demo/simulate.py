@@ -7,7 +7,7 @@ hyper-parameters found here are the fleet's, and the fp32 reference is the same 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class Simulation:
         self.held[index] = round_
         model = self.models[round_]
         base = model.weights
-        context = model.context(upward=True)
+        context = replace(model.context(upward=True), codebooks=self.state.codebooks)
         seed = self.settings.seed
         config = FitConfig(
             self.settings.fit.local_epochs,

@@ -43,7 +43,7 @@ def arm_root() -> Path:
     if missing:
         raise ArmUnavailable(f"an aarch64 root needs {', '.join(missing)}: run scripts/need {' '.join(NEEDED[:2])}")
     if os.geteuid() != 0:
-        raise ArmUnavailable(f"debootstrap makes an aarch64 root only as root: run this once as root, or put one at {root}")
+        raise ArmUnavailable(f"debootstrap works only as root: run this once as root, or copy the result to {root}")
     cache.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{VERSION}-", dir=cache))
     try:
