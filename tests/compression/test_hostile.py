@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -98,7 +97,6 @@ def test_claims_cost_nothing() -> None:
     claims += [bytes([kind]) + b"\xff\xff\xff\xff\x7f" * 4 for kind in (0x00, 0x01, 0x02, 0x80, 0xFF)]
     w = np.zeros(1000, np.int32)
     tracemalloc.start()
-    start = time.perf_counter()
     for claim in claims:
         with pytest.raises(MalformedBody):
             open_body(claim, d)
@@ -106,7 +104,6 @@ def test_claims_cost_nothing() -> None:
             decode_snapshot(b"\0" + claim, d)
         with pytest.raises(MalformedBody):
             apply_delta(w, claim)
-    assert time.perf_counter() - start < 5
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
 
