@@ -61,13 +61,16 @@ def test_a_run_counts_until_the_target_is_met():
 
 def test_records_are_flat_and_relative_to_the_first():
     payload = Traffic(9_000, 12_000)
-    ours = Entry("Gossamer", "x", 40, True, 0.94444, Traffic(40_000, 50_000), "measured", payload, 89_000)
+    ours = Entry(
+        "Gossamer", "x", 40, True, 0.94444, Traffic(40_000, 50_000), "measured", payload, 89_000, {"TLS": 3_000}
+    )
     theirs = Entry("Flower", "vanilla", 80, True, 0.9441, Traffic(36_000_000, 36_000_000), "computed")
     made = records([ours, theirs], federation="mnist20", seed=3, devices=20, target=0.944)
     assert [row["ratio"] for row in made] == [1.0, 800.0]
     assert [row["ip_bytes"] for row in made] == [90_000, 72_000_000]
     assert made[0]["payload_down"] == 12_000
     assert made[1]["ledger_bytes"] is None
+    assert [row["ledger_TLS"] for row in made] == [3_000, None]
     assert made[0].keys() == made[1].keys()
     assert json.loads(json.dumps(made)) == made
     assert not any(isinstance(value, dict | list) for row in made for value in row.values())

@@ -53,6 +53,7 @@ def fit_fields(settings: AgentSettings, store: AgentStore, order: Train) -> dict
         "codec": manifest.codec,
         "codec_seed": derive_seed("codec", *seeds),
         "codebooks": manifest.section(Section.CODEBOOKS),
+        "memory": (manifest.section(Section.MEMORY) or b"ef14").decode("ascii", "replace"),
         "residual": store.residual(manifest.job),
     }
 

@@ -21,9 +21,10 @@ import numpy as np
 
 from gossamer.agent.frames import pack_arrays
 from gossamer.agent.trainer import FitConfig, FitResult, Trainer, Weights
-from gossamer.compression import codec, lattice, residual, ways
+from gossamer.compression import codec, lattice, ways
 from gossamer.compression.codebooks import Codebooks
 from gossamer.compression.layout import Layout
+from gossamer.compression.memory import from_bytes, memory, to_bytes
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import ConfigError, GossamerError, InputError, PeerError, TrainerFailed
 
@@ -91,8 +92,8 @@ def fit(trainer: Trainer, request: dict[str, Any]) -> Iterator[Answer]:
     Fields: ``model`` {lattice, layout} or None; ``object`` {kind, data} or None; ``expect`` {version,
     digest}; ``cycle`` rounds over which the model keeps its history, 0 for a plain model;
     ``fit`` {local_epochs, batch_size, learning_rate, seed, round}; ``job_seed``; ``codec``, ``codec_seed``;
-    ``codebooks`` as announced or None; ``residual`` bytes or None. Answers "model" if it differs from the one
-    given, then "update"; or "bad-model" when the object does not lead to the digest.
+    ``codebooks`` as announced or None; ``memory``; ``residual`` bytes or None. Answers "model" if it differs from
+    the one given, then "update"; or "bad-model" when the object does not lead to the digest.
     """
     expect = request["expect"]
     try:
@@ -137,14 +138,13 @@ def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -
     result = check_result(trainer.fit(weights, FitConfig(**request["fit"])), layout)
     try:
         trained = lattice.to_lattice(layout.flatten(result.weights))
-        encoder = codec(request["codec"])
-        kept = encoder.uses_residual
-        known = kept and request["residual"] is not None
-        before = _vector(request["residual"]) if known else np.zeros_like(base)
+        encoder, method, stored = codec(request["codec"]), memory(request["memory"]), request["residual"]
+        before = None if stored is None else from_bytes(stored, method, layout.size)
         delta = trained.astype(np.int64) - base  # may leave int32; compress says so
         books = request["codebooks"]
         context = replace(model.context(upward=True), codebooks=Codebooks.parse(books) if books else None)
-        update = residual.compress(encoder, delta, before, seed=request["codec_seed"], context=context)
+        update = method.compress(encoder, delta, before, seed=request["codec_seed"], context=context)
+        kept = method.summed or encoder.uses_residual
     except InputError as error:
         raise TrainerFailed(
             f"the update of round {request['fit']['round']} cannot be encoded: {error}. A smaller learning "
@@ -153,8 +153,8 @@ def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -
     return {
         "type": "update",
         "body": update.body,
-        "if_counted": _bytes(update.if_counted) if kept else None,
-        "if_dropped": _bytes(update.if_dropped) if kept else None,
+        "if_counted": to_bytes(update.if_counted) if kept else None,
+        "if_dropped": to_bytes(update.if_dropped) if kept else None,
         "examples": int(result.examples),
         "loss": float(result.loss),
     }
@@ -196,14 +196,6 @@ def _checked(weights: Any, shapes: list[tuple[int, ...]] | None, who: str) -> We
             "shapes of Trainer.initial"
         )
     return [np.asarray(each, dtype=np.float32) for each in weights]
-
-
-def _vector(data: bytes) -> Any:
-    return np.frombuffer(data, dtype="<i4").astype(np.int32)
-
-
-def _bytes(vector: Any) -> bytes:
-    return bytes(vector.astype("<i4").tobytes())
 
 
 def _layout(data: bytes) -> Layout:

@@ -152,7 +152,7 @@ class Engine:
             )
             for u in counted
         ]
-        result = seal(state, updates, settings)
+        result = seal(state, updates, settings, devices=latest.devices)
         model = Model(result.state.version, result.state.model)
         with self._store.read() as db:
             following = _following(db, job, settings, latest, model, [result.step])

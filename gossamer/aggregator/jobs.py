@@ -35,6 +35,7 @@ from gossamer.compression import codec
 from gossamer.compression.hist import HIST
 from gossamer.compression.integers import BLOCK
 from gossamer.compression.layout import Layout
+from gossamer.compression.memory import memory
 from gossamer.compression.nf4 import NF4
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import ConfigError, InputError, MalformedBody, StoreError
@@ -126,6 +127,7 @@ class JobSettings:
     server_step: str = "fedavg"
     codec_up: str = "ternary:0.05"
     codec_down: str = "ternary:0.05"
+    memory: str = "ef14"
     fit: FitSettings = field(default_factory=FitSettings)
     closing: ClosingSettings = field(default_factory=ClosingSettings)
 
@@ -141,8 +143,15 @@ class JobSettings:
             ParticipationRule.named(self.participation)
             codec(self.codec_up)
             codec(self.codec_down)
+            summed = memory(self.memory).summed
         except InputError as error:
             raise ConfigError(f"job {self.name}: {error}") from error
+        if summed and (self.rule != "mean" or codec(self.codec_up).method == HIST.name):
+            what = f"rule {self.rule!r} and codec_up {self.codec_up!r}"
+            raise ConfigError(
+                f"memory = {self.memory!r}: expected rule 'mean' and a codec other than hist, got {what}: what "
+                "devices send are differences to what they sent before, which no rule can compare"
+            )
         rule(self.rule)
         server_step(self.server_step)
         self.fit.check()

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossamer.aggregator.jobs import JobSettings
 from gossamer.compression.codebooks import Codebooks
+from gossamer.compression.memory import EF14
 from gossamer.compression.objects import encode_delta, step_of
 from gossamer.compression.shared import SharedModel
 from gossamer.compression.ways import encode_delta as encode_way
@@ -134,6 +135,8 @@ def build_manifest(
     sections = [(int(Section.HISTORY), b"")] if settings.cycle else []
     if codebooks is not None and codebooks.version:
         sections.append((int(Section.CODEBOOKS), codebooks.serialize()))
+    if settings.memory != EF14.spec:
+        sections.append((int(Section.MEMORY), settings.memory.encode("ascii")))
     rate = settings.fit.learning_rate_micro(min(round_, settings.rounds - 1), settings.rounds)
     fit = Fit(settings.fit.local_epochs, settings.fit.batch_size, rate, settings.seed)
     manifest = Manifest(

@@ -30,7 +30,9 @@ from gossamer.aggregator.rules import Report, State, Update, Updates, rule
 from gossamer.aggregator.server_step import server_step
 from gossamer.compression import codec
 from gossamer.compression.codebooks import Codebooks, Usage
-from gossamer.compression.lattice import LATTICE_BITS, from_lattice
+from gossamer.compression.lattice import LATTICE_BITS, from_lattice, to_lattice
+from gossamer.compression.memory import memory as device_memory
+from gossamer.compression.memory_server import ServerMemory
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import MalformedBody, StoreError
 
@@ -62,6 +64,7 @@ class EngineState:
     rule: State
     server: State
     codebooks: Codebooks | None = None  # of a job whose updates are coded with them
+    memory: ServerMemory | None = None  # of a job whose devices send differences to what they sent before
 
     @property
     def shared(self) -> Lattice:
@@ -74,13 +77,15 @@ class EngineState:
         d = len(model.weights)
         memory = rule(settings.rule).init(d)
         codebooks = Codebooks.initial(model.layout) if settings.learns_codebooks else None
-        return cls(0, model, model.weights, memory, server_step(settings.server_step).init(d), codebooks)
+        summed = ServerMemory.zeros(d) if device_memory(settings.memory).summed else None
+        return cls(0, model, model.weights, memory, server_step(settings.server_step).init(d), codebooks, summed)
 
     def memories(self) -> bytes:
-        """Return rule and server memory and the codebooks as CBOR."""
+        """Return the memories of rule and server step, the codebooks, and the sum of updates, as CBOR."""
         versions = (self.codebooks, *self.codebooks.known) if self.codebooks else ()
         books = [each.serialize() for each in versions]
-        return cbor2.dumps([self.rule.to_dict(), self.server.to_dict(), books], canonical=True)
+        summed = b"" if self.memory is None else self.memory.to_bytes()
+        return cbor2.dumps([self.rule.to_dict(), self.server.to_dict(), books, summed], canonical=True)
 
     @classmethod
     def restore(
@@ -94,13 +99,14 @@ class EngineState:
         if not memories:
             return cls.initial(settings, model)
         try:
-            of_rule, of_server, _ = cbor2.loads(memories)
+            of_rule, of_server, _, summed = cbor2.loads(memories)
         except (cbor2.CBORError, ValueError, TypeError) as error:
             raise StoreError(f"the engine's state of job {settings.name} is damaged: {error}") from error
         d = len(target)
         server = server_step(settings.server_step).restore(of_server, d)
         memory = rule(settings.rule).restore(of_rule, d)
-        return cls(version, model, target, memory, server, stored_codebooks(memories))
+        of_devices = ServerMemory.from_bytes(summed, d) if summed else None
+        return cls(version, model, target, memory, server, stored_codebooks(memories), of_devices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +120,24 @@ class SealResult:
     saturated: int  # coordinates of the target that the lattice's range cut off
 
 
-def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings) -> SealResult:
-    """Aggregate a round's updates into the next version.
+def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings, *, devices: int) -> SealResult:
+    """Aggregate a round's updates into the next version. ``devices``: of the fleet, in its cohorts or not.
 
     The result depends on the set of updates only: the same bits for any order, machine or restart.
     """
     d = len(state.shared)
     aggregate, rule_memory, report = rule(settings.rule).apply(state.rule, Updates.of(updates, d))
+    summed = state.memory
+    if summed is not None:
+        summed = summed.plus((to_lattice(update.body.read(0, d)), 1) for update in updates)
+        aggregate = summed.step(devices)
     target, server_memory, saturated = state.target, state.server, 0
     if not report.shortfall:
         move, server_memory = server_step(settings.server_step).apply(state.server, aggregate)
         target, saturated = _moved(state.target, move)
     step, model = _step(state.model, target, settings, state.version + 1)
     codebooks = _refitted(state, updates)
-    after = EngineState(state.version + 1, model, target, rule_memory, server_memory, codebooks)
+    after = EngineState(state.version + 1, model, target, rule_memory, server_memory, codebooks, summed)
     return SealResult(after, step, model.digest, report, saturated)
 
 

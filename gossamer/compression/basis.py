@@ -160,7 +160,7 @@ class Basis:
         parts = [
             pair.forward(place.cut(whole)).reshape(-1) for place, pair in zip(self.places, self.pairs, strict=True)
         ]
-        return np.concatenate([np.zeros(0), *parts])
+        return np.concatenate([np.zeros(0), *parts]) + 0.0  # no -0, see `exact`
 
     def inverse(self, levels: npt.NDArray[np.integer], scale: float) -> npt.NDArray[np.int64]:
         """Integer levels (D,) times ``scale``, a coefficient, -> the change int64 (d,) in lattice units.
@@ -178,7 +178,8 @@ class Basis:
             size = place.rank * place.columns
             part = levels[at : at + size].reshape(place.rank, place.columns).astype(np.float64)
             whole, bits = pair.inverse(part)
-            parts.append(np.rint(whole * float(np.ldexp(scale, LATTICE_BITS - bits))).reshape(-1))
+            with np.errstate(over="ignore", invalid="ignore"):  # found below
+                parts.append(np.rint(whole * np.ldexp(np.float64(scale), LATTICE_BITS - bits)).reshape(-1))
             at += size
         change = np.concatenate(parts)
         if not (np.abs(change) < EXACT).all():  # NaN too

@@ -5,7 +5,8 @@ from machine to machine even in their leading digits. But float64 holds every in
 factors of a product are integers, and the sum of the magnitudes of its terms stays below 2^53, every partial sum
 is exact whatever the order, blocking or fused multiply-add: the result is *the* integer product. Everything
 between two products is elementwise IEEE 754 (+, -, *, /, square root, rint, powers of two), which the standard
-fixes to the bit. Each function here states why its sums stay below 2^53.
+fixes to the bit. Only the sign of a zero may differ, and what leaves has it positive. Each function here states
+why its sums stay below 2^53.
 
 Orthonormal columns are integers too, of length about 2^`UNIT_BITS` instead of 1.
 """
@@ -81,7 +82,7 @@ def gram_schmidt(count: int, *candidates: Matrix) -> Matrix:
         if rest is not None:
             basis[accepted] = np.rint(rest / np.sqrt(rest @ rest) * _UNIT)
             accepted += 1
-    return np.ascontiguousarray(basis.T)
+    return np.ascontiguousarray(basis.T) + 0.0  # no -0: the sign of a sum's zero is the one thing order decides
 
 
 def _projected(column: Matrix, accepted: Matrix) -> Matrix | None:

@@ -1,8 +1,8 @@
 """Lloyd's iteration (Lloyd 1957; Max 1960) from counts of codes, in integers only.
 
 The density of the values is known by its integral over each cell of the table that was used. Inside a cell it is taken
-as linear, with the flatter of the slopes towards the two neighbours (a slope limiter, van Leer 1977: never negative,
-no new extremes). A grid of 4,096 magnitudes then carries the weights on which levels and cells are fitted in turn.
+as linear, with the mean of the slopes towards the two neighbours (limited as by van Leer 1977: never negative, no new
+extremes). A grid of 4,096 magnitudes then carries the weights on which levels and cells are fitted in turn.
 
 The cell of 0 also holds exact zeros, of which nobody knows the share; its density continues that of its neighbour, as
 far as its count goes, and the rest sits at 0, where it costs nothing.
@@ -90,13 +90,13 @@ def _weights(edges: list[int], mass: list[int]) -> Weights:
 
 
 def _slope(mean: list[int], widths: list[int], i: int) -> int:
-    """The flatter of the slopes to both neighbours, 0 at an extreme, no steeper than positivity allows."""
+    """The mean of the slopes to both neighbours; 0 at an extreme, no steeper than positivity allows."""
     before = 2 * (mean[i] - mean[i - 1]) // (widths[i] + widths[i - 1])
     after = 2 * (mean[i + 1] - mean[i]) // (widths[i + 1] + widths[i])
     if before * after <= 0:
         return 0
-    steep = 2 * mean[i] // widths[i]
-    return min(before, after, steep) if before > 0 else max(before, after, -steep)
+    most = min((abs(before) + abs(after)) // 2, 2 * abs(before), 2 * abs(after), 2 * mean[i] // widths[i])
+    return most if before > 0 else -most
 
 
 def _spread(table: list[int]) -> tuple[int, ...]:

@@ -7,8 +7,8 @@
     ef21-sgdm:ETA   v: smoothed deltas, and h.            v = (1 - ETA) v + ETA delta, c = C(v - h), h as for ef21;
                                                           v moves whether counted or not, and starts as the first delta
 
-``ef14``: Seide and others 2014; Karimireddy and others 2019 (arXiv 1901.09847). ``ef21``: Richtárik, Sokolov, Fatkhullin
-2021 (arXiv 2106.05203). ``ef21-sgdm``: Fatkhullin, Tyurin, Richtárik 2023 (arXiv 2305.15155).
+``ef14``: Seide and others 2014; Karimireddy and others 2019 (arXiv 1901.09847). ``ef21``: Richtárik, Sokolov and
+Fatkhullin 2021 (arXiv 2106.05203). ``ef21-sgdm``: Fatkhullin, Tyurin and Richtárik 2023 (arXiv 2305.15155).
 
 Shapes: a delta is int (d,), a state int32 (vectors, d), both in lattice units, so these hold to the bit:
 

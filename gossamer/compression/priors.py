@@ -16,7 +16,7 @@ import numpy as np
 from gossamer.compression.exact import Matrix, Product, by_diagonal, iterate, p2
 
 PRIOR_BITS = 12
-"""Entries of a prior: the diagonal is 2^12. Next to the few per cent that a prior weighs, 12 bits are plenty."""
+"""Entries of a prior: a diagonal of 2^12. Next to the few per cent that a prior weighs, 12 bits are plenty."""
 
 SMOOTHNESS = 8
 """Binomial order k of the kernel C(2k, k+i) / C(2k, k): a Gaussian of variance k/2, so a width of 2 samples."""
@@ -84,7 +84,7 @@ def smooth_prior(grid: tuple[int, ...], count: int) -> Prior:
     columns = np.ones((1, len(leading)))
     for (_, modes), at in zip(axes, np.unravel_index(leading, sides), strict=True):
         columns = p2(columns[:, None, :] * modes[None, :, at], 20).reshape(-1, len(leading))
-    return Prior(product, math.prod(sides) * _ONE, columns)
+    return Prior(product, float(math.prod(sides)), columns)  # the diagonal is 1 after the rounding
 
 
 def _along(kernel: Matrix, x: Matrix, axis: int) -> Matrix:

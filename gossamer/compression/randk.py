@@ -1,12 +1,12 @@
 """``randk:P/FMT``: a random fraction P of the coordinates, with their values in ``fp16``, ``q4`` or ``sign``.
 
-Random sparsification (Stich, Cordonnier, Jaggi 2018; Konečný, Richtárik 2018, "Randomized distributed mean estimation"):
-decode = (d / k) x on k random coordinates, 0 elsewhere; unbiased, normalised squared error d / k - 1. The coordinates
+Random sparsification (Stich, Cordonnier, Jaggi 2018; Konečný, Richtárik 2018, "Randomized distributed mean
+estimation"): decode = (d / k) x on k random coordinates, 0 elsewhere; unbiased, normalised squared error d / k - 1. The coordinates
 follow from a seed, so not one bit says where the values are.
 
     body = tag, seed (4 bytes), varint(k), scale (2 bytes), k values of 16, 4 or 1 bits
 
-The d coordinates fall into ceil(d / 65536) strata of equal size, give or take one, and each gets its share of k, so that
+The d coordinates fall into ceil(d / 65536) strata of equal size, give or take one, and each gets its share of k: so
 a range is read without drawing all. In a stratum of n coordinates word i of a stream is the lot of coordinate i; the
 ones with the m lowest lots are sent, in that order: the first values of a stratum are a random set themselves, and a
 prefix is unbiased where it reaches, once scaled by what has come. ``q4`` and ``sign`` round at random to stay unbiased.

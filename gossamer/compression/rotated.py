@@ -7,9 +7,13 @@ decode = s R^T q with
     s = ||x||^2 / <y, q>       unbiased over rotations; ``rot1``, normalised squared error pi/2 - 1 = .571
     s = <y, q> / ||q||^2       least squares, for use with a residual; ``rot1:ls``, 1 - 2/pi = .363
 
-(2 bits .133 and .117, 4 bits .0096 and .0095.) Unbiasedness is exact for a uniform rotation; with Hadamard
-passes the bias of ``rot1`` is under 2 % of ||x|| from n = 64 on and can reach a third of it below n = 8, where
-``q4s``, which is unbiased for every x, costs as little. Blocks are 2,048 to 4,095 long, shorter only if d is.
+(2 bits .133 and .117, 4 bits .0096 and .0095.) Unbiasedness is exact for a uniform rotation. With Hadamard passes
+the bias of ``rot1`` measured over 60,000 rotations is at most 0.4 % of ||x|| for n = 64 to 2,048, but for one vector
+(two non-zero values at distance n / 2 - 1 in n = 128: 1.9 %); for n = 24 0.8 %, for n = 12 3.5 %, and below n = 9 up to
+29 %, where ``q4s``, which is unbiased for every x, costs as little.
+
+Blocks are 2,048 to 4,095 long, shorter only if d is. With scales and salt that is at most 1.01 bits a parameter from
+d = 10,400 on (1.0078 in the limit), 2.02 and 4.02 from d = 2,000 on.
 """
 
 from __future__ import annotations

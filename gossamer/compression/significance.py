@@ -105,7 +105,7 @@ class SignificanceBody(Body):
 
 def _decode_prefix(values: ValueFormat, data: memoryview, d: int) -> tuple[Vector, int]:
     out = np.zeros(d, dtype=np.float32)
-    used, at = 0, 1
+    used, at = int(len(data) > 0 and data[0] == 0), 1  # nothing to send is one part
     for _ in range(min(data[0], len(CUTS)) if len(data) else 0):
         try:
             length, at = read_varint(data, at)

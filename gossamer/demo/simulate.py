@@ -19,7 +19,7 @@ from gossamer.aggregator.seal import EngineState, seal
 from gossamer.compression import codec, open_body
 from gossamer.compression.lattice import from_lattice, to_lattice
 from gossamer.compression.layout import Layout
-from gossamer.compression.residual import compress
+from gossamer.compression.memory import State, memory
 from gossamer.compression.shared import SharedModel
 from gossamer.compression.ways import encode_delta, encode_snapshot
 
@@ -52,7 +52,7 @@ class Simulation:
         self.models = {0: model}
         self.steps: list[bytes] = []
         self.held = [0] * len(trainers)
-        self.residuals = [np.zeros_like(model.weights) for _ in trainers]
+        self.memories: list[State | None] = [None] * len(trainers)
         self._ways: dict[tuple[int, int], int] = {}
         self.payload_up = self.payload_down = 0
 
@@ -61,7 +61,7 @@ class Simulation:
         schedule = self.settings.schedule(len(self.trainers))
         for round_ in range(self.settings.rounds):
             updates = [self._update(round_, index) for index in schedule.cohort(round_)]
-            result = seal(self.state, updates, self.settings)
+            result = seal(self.state, updates, self.settings, devices=len(self.trainers))
             self.state = result.state
             self.models[round_ + 1] = self.state.model
             for version in [v for v in self.models if v < min(self.held)]:
@@ -93,10 +93,11 @@ class Simulation:
         result = self.trainers[index].fit(self.layout.unflatten(from_lattice(base)), config)
         trained = to_lattice(self.layout.flatten(result.weights))
         encoder = codec(self.settings.codec_up)
-        residual = self.residuals[index] if encoder.uses_residual else np.zeros_like(base)
+        method = memory(self.settings.memory)
         codec_seed = derive_seed("codec", seed, round_, index)
-        sent = compress(encoder, trained.astype(np.int64) - base, residual, seed=codec_seed, context=context)
-        self.residuals[index] = sent.if_counted
+        delta = trained.astype(np.int64) - base
+        sent = method.compress(encoder, delta, self.memories[index], seed=codec_seed, context=context)
+        self.memories[index] = sent.if_counted
         self.payload_up += FLOAT_BYTES * d if self.plain else len(sent.body)
         return Update(index, open_body(sent.body, d, context), result.examples)
 

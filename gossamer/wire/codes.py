@@ -25,6 +25,8 @@ class Section(IntEnum):
     """Empty. The shared model keeps its history, in cycles as long as there are cohorts."""
     CODEBOOKS = 2
     """The value tables that updates are coded with."""
+    MEMORY = 3
+    """Spec (ASCII) of what devices remember between updates, unless it is ``ef14``."""
 
 
 class Code(IntEnum):

@@ -1,7 +1,7 @@
 """What the fuzz run feeds: valid bodies of every codec, and of everything made of bodies, with what reads them.
 
-A target is a codec (`SPECS`, so a new one is here as soon as it is registered), ``prefix`` (the beginning of a body of
-any codec), or a ``delta`` or ``snapshot`` of a model, plain or with history.
+A target is a codec (an example of the registry, so a new one is here as soon as it is registered), ``prefix`` (the
+beginning of a body of any codec), or a ``delta`` or ``snapshot`` of a model, plain or with history.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from gossamer.compression import NOTHING, Context, codec, open_body
+from gossamer.compression import NOTHING, REGISTRY, Context, codec, open_body
+from gossamer.compression.codebooks import Codebooks
 from gossamer.compression.hist import SealedHistBody
 from gossamer.compression.layout import Layout
 from gossamer.compression.objects import apply_delta, decode_snapshot, encode_delta, encode_snapshot
@@ -24,8 +25,9 @@ from gossamer.compression.ways import decode_snapshot as decode_way_snapshot
 from gossamer.compression.ways import encode_delta as encode_way
 from gossamer.compression.ways import encode_snapshot as encode_way_snapshot
 from gossamer.errors import MalformedBody
-from tests.compression.vectors import SPECS, special, update
+from tests.compression.vectors import special, update
 
+SPECS = [spec for method in REGISTRY.methods for spec in method.examples]
 SIZES = (1, 20, 300, 2100, 5000)
 LAYOUT = Layout((("w1", (24, 16)), ("b1", (16,)), ("w2", (16, 5)), ("b2", (5,))))
 """For what needs a model with a past: small enough for a hundred bodies a second."""
@@ -123,6 +125,9 @@ def codec_seeds(spec: str) -> Iterator[Seeds]:
     context, sizes = context_of(spec)
     for d in sizes:
         yield Seeds(bodies_of(spec, d, context), reader(d, context))
+    if spec.startswith("nf4"):  # with a table for each layer, as a manifest announces them
+        context = Context(layout=LAYOUT, codebooks=Codebooks.initial(LAYOUT))
+        yield Seeds(bodies_of(spec, LAYOUT.size, context), reader(LAYOUT.size, context))
 
 
 def prefix_seeds() -> Iterator[Seeds]:

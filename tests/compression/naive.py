@@ -156,15 +156,18 @@ def unrotate(y: list[float], salt: int, block: int) -> list[float]:
     m = 1
     while 2 * m <= n:
         m *= 2
-    starts = [0, 0] if m == n else [0, n - m, 0]
+    starts = [0, 0] if m == n else [0, n - m, 0, n - m]
     matrix = hadamard_matrix(m)
     x = list(y)
-    for number in (2, 1, 0)[3 - len(starts) :]:
+    for number in range(len(starts) - 1, -1, -1):
         start = starts[number]
         window = x[start : start + m]
         for i in range(m):
             total = sum(h * v for h, v in zip(matrix[i], window, strict=True))
             x[start + i] = total / math.sqrt(m) * random_sign(salt, number, block, m, i)
+        if number == 2:
+            half = (n + 1) // 2
+            x = [x[i // 2 + half * (i % 2)] for i in range(n)]
     return x
 
 

@@ -75,3 +75,25 @@ def test_seeds_matter_where_they_should() -> None:
     assert codec("rot1").encode(x, seed=1) != codec("rot1").encode(x, seed=2)
     assert codec("q4s").encode(x, seed=1) != codec("q4s").encode(x, seed=2)
     assert codec("ternary:0.1").encode(x, seed=1) == codec("ternary:0.1").encode(x, seed=2)
+
+
+@pytest.mark.parametrize(("spec", "bits", "least"), [("rot1", 1.01, 10_400), ("rot2", 2.02, 2000), ("rot4", 4.02, 2000)])
+def test_bits_of_rotations(spec: str, bits: float, least: int) -> None:
+    """max_bytes is exact for codecs of blocks; from some d on it never leaves the bound again."""
+    this = codec(spec)
+    assert all(8 * this.max_bytes(d) <= bits * d for d in range(least, 30_000))
+    assert all(8 * this.max_bytes(d) <= bits * d for d in range(100_000, 1_000_000, 991))
+    assert 8 * this.max_bytes(least - 8) > bits * (least - 8)
+
+
+@pytest.mark.parametrize("n", [1000, 2047])
+@pytest.mark.parametrize("spec", ["rot1", "rot2"])
+def test_energy_does_not_stay_in_its_half(spec: str, n: int) -> None:
+    """Two windows of m that hardly overlap: without dealing the halves' lengths were drawn together by 14 %."""
+    x = np.zeros(n, np.float32)
+    x[: n // 3 : 40] = 1.0
+    count = 1200
+    decoded = [decode(codec(spec).encode(x, seed=s), n) for s in range(count)]
+    mean = np.mean(decoded, axis=0, dtype=np.float64)
+    single = np.mean([squared_error(x, y) for y in decoded])
+    assert squared_error(x, mean) < 1.5 * single / count

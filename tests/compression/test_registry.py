@@ -21,7 +21,8 @@ from gossamer.errors import InputError, UnknownCodec
         *["", "rot3", "sign:3", "rot1:", "rot1:xx", "rot1:ls:ls", "fp32/q4", "SIGN", " sign"],
         *["ternary", "ternary:", "ternary:0", "ternary:-1", "ternary:1.01", "ternary:nan", "ternary:x"],
         *["ternary:0.1/q4", "topk:0.1", "topk/q4", "topk:0.1/q3", "topk:/q4"],
-        *["ternary:0.1@", "ternary:0.1@row", "ternary:@layer", "ternary:0.1/msb/msb", "randk:0.1", "randk:0.1@layer/q4"],
+        *["ternary:0.1@", "ternary:0.1@row", "ternary:@layer", "ternary:0.1/msb/msb"],
+        *["randk:0.1", "randk:0.1@layer/q4", "nf4:2"],
     ],
 )
 def test_unknown_specs(spec: str) -> None:

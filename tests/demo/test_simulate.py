@@ -65,7 +65,7 @@ def test_plain_payload_is_a_float_model_each_way(digits):
 
 def test_at_fp32_nothing_is_left_unsent(digits):
     simulation, _ = run(digits, codec_up="fp32", codec_down="fp32")
-    assert all(not residual.any() for residual in simulation.residuals)
+    assert all(memory is not None and not memory.any() for memory in simulation.memories)
     np.testing.assert_array_equal(simulation.state.shared, simulation.state.target)
 
 

@@ -20,7 +20,7 @@ from tests.lab.namespaces import REPOSITORY
 
 SUITE = "bookworm"
 PYTHON = "3.11"  # the suite's
-PACKAGES = "python3-minimal,libpython3-stdlib,ca-certificates"
+PACKAGES = "python3-minimal,libpython3-stdlib"
 NUMPY = "2.2.6"
 VERSION = f"aarch64-{SUITE}-numpy-{NUMPY}-1"
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")

@@ -39,7 +39,7 @@ class TestSeal:
             for round_ in range(3):
                 given = updates(round_)
                 random.Random(shuffle).shuffle(given)
-                result = seal(state, given, settings)
+                result = seal(state, given, settings, devices=4)
                 # Over the store and back, as every restart does.
                 after = result.state
                 state = EngineState.restore(settings, after.version, after.model, after.target, after.memories())
@@ -51,19 +51,18 @@ class TestSeal:
     def test_nothing_is_lost_on_the_way_down(self, down: str) -> None:
         """Without new updates the shared model closes in on the target, step by step."""
         settings = job_settings(codec_down=down)
-        state = seal(
-            EngineState.initial(settings, SharedModel.plain(np.zeros(D, np.int32))), updates(1), settings
-        ).state
+        start = EngineState.initial(settings, SharedModel.plain(np.zeros(D, np.int32)))
+        state = seal(start, updates(1), settings, devices=4).state
         quiet = [Update(0, Dense(np.zeros(D, dtype=np.float32)))]
         for _ in range(60):
-            state = seal(state, quiet, settings).state
+            state = seal(state, quiet, settings, devices=4).state
         left = np.linalg.norm(from_lattice(state.target - state.shared))
         assert left < 0.02 * np.linalg.norm(from_lattice(state.target))
 
     def test_a_step_is_what_every_device_adds(self) -> None:
         settings = job_settings(codec_down="ternary:0.05")
         before = EngineState.initial(settings, SharedModel.plain(to_lattice(np.linspace(-1, 1, D))))
-        result = seal(before, updates(3), settings)
+        result = seal(before, updates(3), settings, devices=4)
         assert np.array_equal(before.shared + step_of(result.step, D), result.state.shared)
         assert result.digest == digest(result.state.shared)
 
@@ -71,7 +70,7 @@ class TestSeal:
         settings = job_settings(codec_down="sign", server_step="fedavg:100")
         state = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
         for round_ in range(8):
-            result = seal(state, updates(round_, scale=300.0), settings)
+            result = seal(state, updates(round_, scale=300.0), settings, devices=4)
             state = result.state
         assert result.saturated > 0
         assert int(np.abs(state.target.astype(np.int64)).max()) <= TARGET_LIMIT
@@ -81,7 +80,7 @@ class TestSeal:
     def test_no_updates_move_nothing_but_the_version(self, down: str, rule: str) -> None:
         settings = job_settings(rule=rule, codec_down=down, server_step="fedavgm:0.5/0.5")
         start = EngineState.initial(settings, SharedModel.plain(to_lattice(np.linspace(-1, 1, D))))
-        result = seal(start, [], settings)
+        result = seal(start, [], settings, devices=4)
         assert result.report.shortfall
         assert (result.state.version, result.digest) == (1, digest(start.shared))
         assert np.array_equal(result.state.target, start.target)
@@ -90,7 +89,7 @@ class TestSeal:
     def test_nothing_usable_moves_nothing_but_the_version(self) -> None:
         settings = job_settings(rule="trimmed-mean:1", codec_down="fp32")
         start = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
-        result = seal(start, updates(1, n=1), settings)
+        result = seal(start, updates(1, n=1), settings, devices=4)
         assert result.report.shortfall
         assert result.state.version == 1
         assert not result.state.shared.any()
@@ -177,7 +176,7 @@ class TestManifests:
         state = EngineState.initial(settings, SharedModel.plain(to_lattice(np.linspace(-1, 1, D))))
         steps, lattices = [], [state.shared]
         for round_ in range(versions):
-            result = seal(state, updates(round_), settings)
+            result = seal(state, updates(round_), settings, devices=4)
             state = result.state
             steps.append(result.step)
             lattices.append(state.shared)
