@@ -3,7 +3,8 @@
     python -m benchmarks.envelope --json out.json        (as root, for the network namespaces)
 
 Counted on the device's interface, and by the agent's own ledger beside it. One device, Mosquitto, one connection that
-stays open; the first record of each pair holds the connection too. Records: ``tls, rounds, codec, interface_bytes,
+stays open; the first record of each pair holds the connection too. Several codecs give several sizes of body, for the
+bytes that a body of many chunks costs beyond its own. Records: ``tls, rounds, codec, interface_bytes,
 ledger_bytes, difference_percent`` and bytes by cause.
 """
 
@@ -45,12 +46,13 @@ def measure(*, tls: bool, rounds: int, codec: str, loss: float) -> dict[str, Any
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--codec", default="ternary:0.08")
+    parser.add_argument("--codec", default="ternary:0.08", help="one, or several with commas between")
     parser.add_argument("--loss", type=float, default=2.0, help="per cent")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     options = parser.parse_args()
     records = [
-        measure(tls=tls, rounds=rounds, codec=options.codec, loss=options.loss)
+        measure(tls=tls, rounds=rounds, codec=codec, loss=options.loss)
+        for codec in options.codec.split(",")
         for tls in (False, True)
         for rounds in (1, 6)
     ]

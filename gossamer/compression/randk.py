@@ -1,8 +1,8 @@
 """``randk:P/FMT``: a random fraction P of the coordinates, with their values in ``fp16``, ``q4`` or ``sign``.
 
 Random sparsification (Stich, Cordonnier, Jaggi 2018; Konečný, Richtárik 2018, "Randomized distributed mean
-estimation"): decode = (d / k) x on k random coordinates, 0 elsewhere; unbiased, normalised squared error d / k - 1. The coordinates
-follow from a seed, so not one bit says where the values are.
+estimation"): decode = (d / k) x on k random coordinates, 0 elsewhere; unbiased, normalised squared error d / k - 1.
+The coordinates follow from a seed, so not one bit says where the values are.
 
     body = tag, seed (4 bytes), varint(k), scale (2 bytes), k values of 16, 4 or 1 bits
 

@@ -13,7 +13,7 @@ the bias of ``rot1`` measured over 60,000 rotations is at most 0.4 % of ||x|| fo
 29 %, where ``q4s``, which is unbiased for every x, costs as little.
 
 Blocks are 2,048 to 4,095 long, shorter only if d is. With scales and salt that is at most 1.01 bits a parameter from
-d = 10,400 on (1.0078 in the limit), 2.02 and 4.02 from d = 2,000 on.
+d = 12,698 on (1.0078 in the limit), 2.02 from 2,298 and 4.02 from 2,200 on.
 """
 
 from __future__ import annotations

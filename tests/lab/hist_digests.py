@@ -11,8 +11,11 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from gossamer.compression import codec
 from gossamer.compression.basis import Basis
+from gossamer.compression.lattice import from_lattice
 from gossamer.compression.layout import Layout
+from gossamer.compression.shared import SharedModel
 
 LAYOUTS = {
     "mlp": Layout((("0", (784, 128)), ("1", (128,)), ("2", (128, 10)), ("3", (10,))), (("0", (28, 28)),)),
@@ -54,8 +57,21 @@ def digest(*arrays: npt.NDArray[np.generic]) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(a, kinds[a.dtype.kind]).tobytes() for a in arrays)).hexdigest()
 
 
+def journey(layout: Layout) -> tuple[list[bytes], SharedModel]:
+    """Bodies of five steps and of an update from each version, with cycles of two rounds, and where they lead."""
+    initial, later = versions(layout)
+    model = SharedModel.first(layout, initial, 2)
+    bodies = []
+    for number in range(5):
+        wanted = from_lattice(later.astype(np.int64) - model.weights + integers(layout.size, 50 + number, 9))
+        for upward, spec in ((True, "hist:0.01"), (False, "hist:0.05")):
+            bodies.append(codec(spec).encode(wanted, seed=0, context=model.context(upward=upward)))
+        model = model.after(bodies[-1])
+    return bodies, model
+
+
 def digests() -> dict[str, str]:
-    """Digest of the bases, coefficients and decoded changes of every layout."""
+    """Digest of the bases, coefficients, decoded changes, bodies and models of every layout."""
     found = {}
     for name, layout in LAYOUTS.items():
         initial, later = versions(layout)
@@ -67,6 +83,9 @@ def digests() -> dict[str, str]:
         levels = (integers(basis.size, 3, 9) >> 4).astype(np.int32)
         found[f"{name}-basis"] = digest(*sides)
         found[f"{name}-coefficients"] = digest(coefficients, still.forward(change))
+        bodies, model = journey(layout)
+        found[f"{name}-bodies"] = hashlib.sha256(b"".join(bodies)).hexdigest()
+        found[f"{name}-model"] = hashlib.sha256(model.to_bytes()).hexdigest()
         found[f"{name}-decoded"] = digest(basis.inverse(levels, 0.0078125 / 3), basis.groups, basis.coarse)
     return found
 

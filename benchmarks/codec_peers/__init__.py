@@ -1,0 +1,1 @@
+"""Update compression by the peers' own code, in an environment of its own, which `environment` makes and `run` uses."""
