@@ -43,7 +43,7 @@ class FederationState:
 
 @dataclass(frozen=True)
 class Fit:
-    """Local training of the run: baselines.md's FedAvg for MNIST, the demo's for the others."""
+    """Local training of the run: plain FedAvg for MNIST, the demo's for the others."""
 
     local_epochs: int
     batch_size: int

@@ -26,7 +26,7 @@ from gossamer.compression.arrays import MAX_COORDINATES, Vector
 from gossamer.compression.codec import Body, Codec
 from gossamer.compression.context import Context
 from gossamer.compression.frame import Frame
-from gossamer.compression.lattice import from_lattice
+from gossamer.compression.lattice import MAX_LATTICE, from_lattice, narrowed
 from gossamer.compression.levels import decode_levels, encode_levels
 from gossamer.compression.registry import Method
 from gossamer.errors import InputError, LatticeOverflow, MalformedBody, UnknownCodec
@@ -83,9 +83,11 @@ def _head(data: memoryview) -> tuple[int, int]:
 def lattice_change(frame: Frame, levels: Levels, scale: float) -> npt.NDArray[np.int64]:
     """Levels (D,) at a scale -> the change int64 (d,) in lattice units; `MalformedBody` if it is beyond them."""
     try:
-        return frame.basis.inverse(levels, scale)
+        change = frame.basis.inverse(levels, scale)
+        narrowed(change, "update")
     except (LatticeOverflow, InputError) as error:
         raise MalformedBody(f"expected a change on the lattice: {error}") from error
+    return change
 
 
 def _count_code(count: int) -> int:
@@ -140,6 +142,11 @@ class HistCodec(Codec):
         frame = _frame(context)
         if x.size != frame.layout.size:
             raise InputError(f"expected {frame.layout.size} values, as the model has, got {x.size}")
+        if x.size and float(np.abs(x).max()) >= MAX_LATTICE:
+            raise LatticeOverflow(
+                f"expected magnitudes below {MAX_LATTICE:g} for hist, got {float(np.abs(x).max()):.6g}; "
+                "training may have diverged: lower the learning rate"
+            )
         size = frame.size
         if size == 0 or not x.any():
             code = 0 if context.scale_code is None else context.scale_code
@@ -168,6 +175,7 @@ class HistBody(Body):
         self._frame = frame
         self._levels, code = _read(data, frame, upward=upward)
         self._scale = scales.value(code)
+        lattice_change(frame, self._levels, self._scale)  # what opens can be read
 
     def _read(self, start: int, stop: int) -> Vector:
         return from_lattice(lattice_change(self._frame, self._levels, self._scale))[start:stop]
@@ -182,7 +190,7 @@ class SealedHistBody(Body):
         _head(data)
 
     def _read(self, _start: int, _stop: int) -> Vector:
-        raise InputError("hist needs the shared model's history to be read")
+        raise MalformedBody("hist needs the shared model's history to be read: only a job has it")
 
 
 def _open(data: memoryview, d: int, context: Context) -> Body:

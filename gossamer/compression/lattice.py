@@ -19,6 +19,9 @@ from gossamer.errors import LatticeOverflow, NonFiniteInput
 LATTICE_BITS = 20
 """A lattice unit is 2^-20."""
 
+MAX_LATTICE = 2048.0
+"""Magnitudes on the lattice are below this."""
+
 DIGEST_BYTES = 16
 """Of SHA-256: 2^64 work for a collision, and the manifest's signature stands in front of it."""
 

@@ -5,7 +5,7 @@ were nonzero, for every coarse group how often each magnitude came. Zeros follow
 the sum of the weights. Integers in `PART` of an observation throughout, rounded down: both ends get the
 same from the same messages, and old traces end.
 
-Prior counts (algorithms.md, section 2): two observations for a group and for a magnitude's flag, plus 1/2
+Prior counts: two observations for a group and for a magnitude's flag, plus 1/2
 (down) or 3/20 (up) of the statistics, with nonzeros and magnitudes scaled to the number expected now.
 """
 
@@ -33,7 +33,7 @@ PART = 64
 """Parts of an observation in `LevelStatistics`."""
 
 DECAY = (7, 10)
-"""Weight of a message against that of the next, see algorithms.md section 2."""
+"""Weight of a message against that of the next: the model moves on, and its past tells less."""
 
 MAX_WEIGHT = 4 * PART
 """Of all messages together: the sum of the powers of 7/10 is 3.33."""

@@ -56,7 +56,7 @@ def past(rows: int, columns: int, count: int, messages: int) -> LevelStatistics:
 
 
 def reference_bits(levels: Levels, groups: Groups, coarse: Groups, prior: LevelPrior) -> float:
-    """The reference's coder (oracles/brc.py) with exact probabilities: a step for every flag, no runs."""
+    """An adaptive binary coder with exact probabilities: a step for every flag, no runs."""
     flags, magnitudes = prior.flags.astype(float).copy(), prior.magnitudes.astype(float).copy()
     bits = 0.0
 
