@@ -76,7 +76,7 @@ def version_of(programs: Path) -> str:
 
 
 def speaks_http(programs: Path) -> bool:
-    """Whether this release's devices speak HTTP (1.30 and later, they have no choice) and not gRPC."""
+    """Whether the devices of this release speak HTTP (1.41 does) and not gRPC (1.29)."""
     told = subprocess.run([str(programs / "flower-superlink"), "--help"], capture_output=True, text=True, check=True)
     return " --port PORT" in told.stdout
 

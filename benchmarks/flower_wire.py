@@ -10,7 +10,7 @@ counters. Same data, model, initial weights and training code on both sides.
 * **Flower**: SuperLink and two SuperNodes of the release that pip installs (in a virtual environment made here), no
   TLS. The model that travels does not depend on what is learned, so the bytes of ``--flower-rounds`` rounds are
   measured and multiplied by the number of rounds that FedAvg at fp32 needs, which the same fits in one process tell.
-  ``--full`` measures every round of it, with a SuperNode for each device: an hour.
+  ``--full`` measures every round of it, with a SuperNode for each device: half a minute a round.
 
 Flower *vanilla* is one local epoch in batches of 32; *tuned* has local epochs, batch and learning rate for the fewest
 rounds; *with evaluation* is Flower's default, in which every client gets every model twice.

@@ -133,7 +133,7 @@ def hosts(devices: int, *, tcp_timestamps: bool = True) -> Iterator[Hosts]:
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
             _no_ipv6(name)
-            _run("ip", "netns", "exec", name, "sysctl", "-q", "-w", f"net.ipv4.tcp_timestamps={int(tcp_timestamps)}")
+            _set(name, "net/ipv4/tcp_timestamps", int(tcp_timestamps))
         _ip("-n", made.server, "addr", "add", f"{SERVER_ADDRESS}/32", "dev", "lo")
         for index in range(devices):
             _connect(made, index)
@@ -182,6 +182,10 @@ def _no_ipv6(namespace: str) -> None:
     setting = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
     script = "".join(f"[ ! -e {setting.format(n)} ] || echo 1 > {setting.format(n)};" for n in ("all", "default"))
     _run("ip", "netns", "exec", namespace, "sh", "-c", script)
+
+
+def _set(namespace: str, setting: str, value: int) -> None:
+    _run("ip", "netns", "exec", namespace, "sh", "-c", f"echo {value} > /proc/sys/{setting}")
 
 
 def _ip(*words: str) -> None:

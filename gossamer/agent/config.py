@@ -42,6 +42,16 @@ class BrokerSettings:
 
 
 @dataclass(frozen=True)
+class LinkSettings:
+    """Table ``[link]``: what is known of the way to the broker; ``bytes_per_second`` 0: nothing."""
+
+    bytes_per_second: int
+    metered: bool
+    envelope_bytes: int
+    per_byte_micro: int
+
+
+@dataclass(frozen=True)
 class TopicSettings:
     """Table ``[topics]``."""
 
@@ -78,11 +88,14 @@ class AgentSettings:
     fit_memory_bytes: int
     fit_threads: int
     fit_nice: int
+    fit_joules: float
+    fit_watts: float
     ledger_interval_seconds: float
     disk_retry_seconds: float
     broker: BrokerSettings
     trainer_options: dict[str, Any]
     topics: TopicSettings
+    link: LinkSettings
 
     def wire_topics(self) -> Topics:
         """The fleet's topics. Raises :class:`ConfigError`."""
@@ -119,6 +132,7 @@ _AT_LEAST: dict[str, float] = {
     "manifest_wait_seconds": 0, "manifest_poll_seconds": 0.05, "bridge_down_patience_seconds": 0,
     "give_up_seconds": 0, "backoff_first_seconds": 0.01, "backoff_limit_seconds": 0.01,
     "fit_timeout_seconds": 0.1, "fit_memory_bytes": 0, "fit_threads": 1, "fit_nice": 0,
+    "fit_joules": 0, "fit_watts": 0.001, "link.bytes_per_second": 0, "link.envelope_bytes": 0, "link.per_byte_micro": 0,
     "ledger_interval_seconds": 1, "disk_retry_seconds": 0.05, "broker.connect_timeout_seconds": 0.1,
     "broker.stall_seconds": 1,
     "broker.max_in_flight": 1,

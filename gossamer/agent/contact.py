@@ -68,6 +68,7 @@ class Contact:
         self._ever_connected = marks.job >= 0
         self._started = self._connect_at = time.monotonic()
         self._attempt = 0
+        self._retries = 0
         seed = settings.backoff_seed
         self._rng = random.Random(seed if seed >= 0 else f"{settings.device_id}:{self._boot}")  # noqa: S311
         self._over = False
@@ -180,6 +181,7 @@ class Contact:
         self._tokens.clear()
         if self._over:
             return
+        self._retries += 1
         self._session.disconnected(time.monotonic())
         most = min(self._settings.backoff_limit_seconds, self._settings.backoff_first_seconds * 2.0**self._attempt)
         self._attempt = min(self._attempt + 1, 30)
@@ -229,7 +231,8 @@ class Contact:
             self._link.unsubscribe(*self._filters(action.kinds))
 
     def _train(self, action: do.Train) -> None:
-        fields = fit_fields(self._settings, self._store, action)
+        fields = fit_fields(self._settings, self._store, action, self._retries)
+        self._retries = 0
         if action.data is not None:
             self._ledger.count("body_bytes_down", len(action.data))
         self._order = action.manifest

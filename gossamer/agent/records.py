@@ -19,7 +19,10 @@ class StoredModel:
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """An update on its way, and the residual that its fate leads to (None: it stays as it is)."""
+    """An update on its way, and the residual that its fate leads to (None: it stays as it is).
+
+    ``epochs``: what the device has learned about its local epochs; kept when the update is posted, whatever its fate.
+    """
 
     object_id: bytes
     job: int
@@ -28,6 +31,7 @@ class OutboxEntry:
     body: bytes
     if_counted: bytes | None = None
     if_dropped: bytes | None = None
+    epochs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

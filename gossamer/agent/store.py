@@ -18,7 +18,7 @@ from gossamer.errors import StoreError
 
 FILE_NAME = "agent.db"
 LOCK_NAME = "agent.lock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DIGEST_BYTES = 16
 
 _SCHEMA = """
@@ -35,6 +35,7 @@ CREATE TABLE chunk(number INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE ledger(month TEXT, way TEXT, cause TEXT, bytes INTEGER NOT NULL,
     PRIMARY KEY (month, way, cause)) WITHOUT ROWID;
 CREATE TABLE counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE epochs(job INTEGER PRIMARY KEY, state TEXT NOT NULL);
 """
 
 
@@ -110,6 +111,11 @@ class AgentStore:
         self._verify("the stored residual", row[1], row[0])
         return bytes(row[1])
 
+    def epochs(self, job: int) -> str | None:
+        """What the device has learned about its local epochs in this job (see ``agent.choosing``), or None."""
+        row = self._db.one("SELECT state FROM epochs WHERE job = ?", job)
+        return None if row is None else str(row[0])
+
     # -- outbox --------------------------------------------------------------------------------------------
 
     def outbox(self) -> OutboxEntry | None:
@@ -132,6 +138,8 @@ class AgentStore:
                     entry.if_counted, entry.if_dropped,
                 ),
             )  # fmt: skip
+            if entry.epochs is not None:
+                db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (entry.job, entry.epochs))
             _set_meta(db, done_job=entry.job, done_round=entry.round)
 
     def settle(self, object_id: bytes, *, counted: bool) -> None:

@@ -31,8 +31,8 @@ def child_settings(settings: AgentSettings) -> ChildSettings:
     )
 
 
-def fit_fields(settings: AgentSettings, store: AgentStore, order: Train) -> dict[str, Any]:
-    """The fields of a "fit" request (see :func:`gossamer.agent.work.fit`)."""
+def fit_fields(settings: AgentSettings, store: AgentStore, order: Train, retries: int = 0) -> dict[str, Any]:
+    """The fields of a "fit" request (see :func:`gossamer.agent.work.fit`). ``retries``: on the link, of late."""
     manifest = order.manifest
     model = store.model()
     mine = model is not None and model.job == manifest.job
@@ -55,6 +55,35 @@ def fit_fields(settings: AgentSettings, store: AgentStore, order: Train) -> dict
         "codebooks": manifest.section(Section.CODEBOOKS),
         "memory": (manifest.section(Section.MEMORY) or b"ef14").decode("ascii", "replace"),
         "residual": store.residual(manifest.job),
+        "devices": manifest.participation.devices,
+        "cohorts": manifest.participation.cohorts,
+        "link": _link(settings) if manifest.section(Section.CHOICE) is not None else None,
+        "epochs": _epochs(settings, store, order, retries) if manifest.section(Section.ADAPTIVE) is not None else None,
+    }
+
+
+def _link(settings: AgentSettings) -> dict[str, Any] | None:
+    """What the device knows of its link, or None: then it sends what the manifest asks for."""
+    link = settings.link
+    if link.bytes_per_second == 0:
+        return None
+    return {
+        "metered": link.metered,
+        "bytes_per_second": link.bytes_per_second,
+        "envelope_bytes": link.envelope_bytes,
+        "per_byte_micro": link.per_byte_micro,
+    }
+
+
+def _epochs(settings: AgentSettings, store: AgentStore, order: Train, retries: int) -> dict[str, Any]:
+    """The state of the local epochs, and what bounds them."""
+    return {
+        "state": store.epochs(order.manifest.job),
+        "joules": settings.fit_joules,
+        "watts": settings.fit_watts,
+        "deadline_seconds": settings.fit_timeout_seconds,
+        "other_bytes": settings.link.envelope_bytes + (len(order.data) if order.data is not None else 0),
+        "retries": retries,
     }
 
 
@@ -85,4 +114,5 @@ def entry_of(settings: AgentSettings, key: Any, manifest: Manifest, answer: dict
         body,
         answer["if_counted"],
         answer["if_dropped"],
+        answer["epochs"],
     )

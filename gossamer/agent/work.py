@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import cbor2
 import numpy as np
 
+from gossamer.agent import choosing
 from gossamer.agent.frames import pack_arrays
 from gossamer.agent.trainer import FitConfig, FitResult, Trainer, Weights
 from gossamer.compression import codec, lattice, ways
@@ -92,8 +94,9 @@ def fit(trainer: Trainer, request: dict[str, Any]) -> Iterator[Answer]:
     Fields: ``model`` {lattice, layout} or None; ``object`` {kind, data} or None; ``expect`` {version,
     digest}; ``cycle`` rounds over which the model keeps its history, 0 for a plain model;
     ``fit`` {local_epochs, batch_size, learning_rate, seed, round}; ``job_seed``; ``codec``, ``codec_seed``;
-    ``codebooks`` as announced or None; ``memory``; ``residual`` bytes or None. Answers "model" if it differs from
-    the one given, then "update"; or "bad-model" when the object does not lead to the digest.
+    ``codebooks`` as announced or None; ``memory``; ``residual`` bytes or None; ``link``, ``devices``, ``cohorts``
+    and ``epochs`` as `choosing` wants them. Answers "model" if it differs from the one given, then "update"; or
+    "bad-model" when the object does not lead to the digest.
     """
     expect = request["expect"]
     try:
@@ -135,12 +138,20 @@ def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -
     """Train from ``model`` and encode the difference together with the residual."""
     layout, base = model.layout, model.weights
     weights = layout.unflatten(lattice.from_lattice(base))
-    result = check_result(trainer.fit(weights, FitConfig(**request["fit"])), layout)
+    limits, state, config = None, None, FitConfig(**request["fit"])
+    if request["epochs"] is not None:
+        limits = choosing.bounds(request)
+        state = choosing.epochs_state(request["epochs"]["state"], limits)
+        config = replace(config, local_epochs=state.next(limits))
+    began = time.monotonic()
+    result = check_result(trainer.fit(weights, config), layout)
+    seconds = time.monotonic() - began
     try:
         trained = lattice.to_lattice(layout.flatten(result.weights))
-        encoder, method, stored = codec(request["codec"]), memory(request["memory"]), request["residual"]
+        method, stored = memory(request["memory"]), request["residual"]
         before = None if stored is None else from_bytes(stored, method, layout.size)
         delta = trained.astype(np.int64) - base  # may leave int32; compress says so
+        encoder = codec(choosing.own_codec(request["codec"], model, request, before, delta))
         books = request["codebooks"]
         context = replace(model.context(upward=True), codebooks=Codebooks.parse(books) if books else None)
         update = method.compress(encoder, delta, before, seed=request["codec_seed"], context=context)
@@ -157,7 +168,11 @@ def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -
         "if_dropped": to_bytes(update.if_dropped) if kept else None,
         "examples": int(result.examples),
         "loss": float(result.loss),
-    }
+        "epochs": None if state is None or limits is None else choosing.after(
+            state, float(np.linalg.norm(delta)), len(update.body) + request["epochs"]["other_bytes"], seconds,
+            request["epochs"]["retries"], limits,
+        ),
+    }  # fmt: skip
 
 
 def check_result(result: Any, layout: Layout) -> FitResult:

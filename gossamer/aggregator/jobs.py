@@ -37,11 +37,13 @@ from gossamer.compression.integers import BLOCK
 from gossamer.compression.layout import Layout
 from gossamer.compression.memory import memory
 from gossamer.compression.nf4 import NF4
+from gossamer.compression.registry import method_of
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import ConfigError, InputError, MalformedBody, StoreError
 from gossamer.wire.limits import MAX_OBJECT_BYTES
 from gossamer.wire.participation import Participation, ParticipationRule
 
+AUTO = "auto"
 MICRO = 1_000_000  # learning rates travel as integers
 SCHEDULES = ("constant", "cosine")
 AT_DEADLINE = ("seal", "extend")
@@ -52,13 +54,38 @@ SNAPSHOT_BITS = 33
 
 
 @dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """The link of most devices, for ``codec_up = "auto"``.
+
+    ``envelope_bytes``: IP bytes of a participation beside the bodies; ``per_byte_micro``: what every byte of a body
+    adds to itself on the way, in millionths; both as benchmarks/envelope.py measures them. ``metered``: each byte
+    costs.
+    """
+
+    envelope_bytes: int = 1500
+    per_byte_micro: int = 98_000
+    bytes_per_second: int = 2500
+    metered: bool = True
+
+    def check(self) -> None:
+        """Raises ConfigError, naming the key."""
+        _expect(self.envelope_bytes >= 0, "link.envelope_bytes", self.envelope_bytes, "0 or more")
+        _expect(self.per_byte_micro >= 0, "link.per_byte_micro", self.per_byte_micro, "0 or more")
+        _expect(self.bytes_per_second > 0, "link.bytes_per_second", self.bytes_per_second, "above 0")
+
+
+@dataclass(frozen=True, slots=True)
 class FitSettings:
-    """Local training. ``schedule`` lowers the learning rate over the job: constant, or half a cosine."""
+    """Local training. ``schedule`` lowers the learning rate over the job: constant, or half a cosine.
+
+    ``adaptive``: each device finds out how many epochs, up to ``local_epochs``, bring most per byte.
+    """
 
     local_epochs: int = 1
     batch_size: int = 32
     learning_rate: float = 0.1
     schedule: str = "constant"
+    adaptive: bool = False
 
     def check(self) -> None:
         """Raises ConfigError, naming the key."""
@@ -114,7 +141,11 @@ class ClosingSettings:
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """Everything that decides a job's result, and nothing else."""
+    """Everything that decides a job's result, and nothing else.
+
+    ``codec_up = codec_down = "auto"`` are replaced when the job is created, by `gossamer.aggregator.automatic`; with
+    ``device_choice`` devices may send in another codec than ``codec_up``, by the link they are on.
+    """
 
     name: str
     job: int
@@ -128,7 +159,9 @@ class JobSettings:
     codec_up: str = "ternary:0.05"
     codec_down: str = "ternary:0.05"
     memory: str = "ef14"
+    device_choice: bool = False
     fit: FitSettings = field(default_factory=FitSettings)
+    link: LinkSettings = field(default_factory=LinkSettings)
     closing: ClosingSettings = field(default_factory=ClosingSettings)
 
     def check(self) -> None:
@@ -139,14 +172,19 @@ class JobSettings:
         _expect(0 <= self.seed < 1 << 63, "seed", self.seed, "0 to 2^63 - 1")
         _expect(1 <= self.rounds < 1 << 31, "rounds", self.rounds, "1 to 2147483647")
         _expect(self.cohorts >= 1, "cohorts", self.cohorts, "1 or more")
+        automatic = self.codec_up == AUTO
+        if automatic != (self.codec_down == AUTO):
+            raise ConfigError(f"codec_up and codec_down: expected both to be {AUTO!r}, or neither")
         try:
             ParticipationRule.named(self.participation)
-            codec(self.codec_up)
-            codec(self.codec_down)
+            for spec in (self.codec_up, self.codec_down):
+                if not automatic:
+                    codec(spec)
             summed = memory(self.memory).summed
         except InputError as error:
             raise ConfigError(f"job {self.name}: {error}") from error
-        if summed and (self.rule != "mean" or codec(self.codec_up).method == HIST.name):
+        varied = automatic or self.device_choice or codec(self.codec_up).method == HIST.name
+        if summed and (self.rule != "mean" or varied):
             what = f"rule {self.rule!r} and codec_up {self.codec_up!r}"
             raise ConfigError(
                 f"memory = {self.memory!r}: expected rule 'mean' and a codec other than hist, got {what}: what "
@@ -155,17 +193,18 @@ class JobSettings:
         rule(self.rule)
         server_step(self.server_step)
         self.fit.check()
+        self.link.check()
         self.closing.check()
 
     @property
     def cycle(self) -> int:
         """Rounds over which the model keeps its history, or 0: no codec of this job draws on it."""
-        return self.cohorts if any(codec(each).method == HIST.name for each in (self.codec_up, self.codec_down)) else 0
+        return self.cohorts if HIST.name in (method_of(self.codec_up), method_of(self.codec_down)) else 0
 
     @property
     def learns_codebooks(self) -> bool:
         """Whether updates are coded with tables that are fitted to earlier ones."""
-        return codec(self.codec_up).method == NF4.name
+        return self.codec_up == NF4.name
 
     @property
     def states_kept(self) -> int:
@@ -185,6 +224,7 @@ class JobSettings:
             ConfigError: a key that is unknown, missing, or has a value that cannot be.
         """
         values = dict(table)
+        values["link"] = _build(LinkSettings, values.get("link", {}), "link.")
         values["fit"] = _build(FitSettings, values.get("fit", {}), "fit.")
         values["closing"] = _build(ClosingSettings, values.get("closing", {}), "closing.")
         settings: JobSettings = _build(cls, values, "")
@@ -215,6 +255,8 @@ def create_job(
             the model is too large for the wire.
     """
     settings.check()
+    if settings.codec_up == AUTO:
+        raise ConfigError(f"job {settings.name}: codec_up is still {AUTO!r}; decide it first (automatic.decided)")
     if initial.shape != (layout.size,):
         raise ConfigError(f"job {settings.name}: layout of {layout.size} values, initial model {initial.shape}")
     _check_snapshot(settings.name, layout.size)
@@ -292,8 +334,8 @@ def _build(kind: Any, values: Any, prefix: str) -> Any:
     if unknown:
         raise ConfigError(f"unknown key {prefix}{unknown[0]}; known are {', '.join(known)}")
     for name, value in values.items():
-        wanted = {"int": int, "float": (int, float), "str": str}.get(str(known[name].type))
-        if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool)):  # type: ignore[arg-type]
+        wanted = {"int": int, "float": (int, float), "str": str, "bool": bool}.get(str(known[name].type))
+        if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)):  # type: ignore[arg-type]
             raise ConfigError(f"{prefix}{name} = {value!r}: expected {known[name].type}")
     missing = [name for name, f in known.items() if name not in values and _required(f)]
     if missing:

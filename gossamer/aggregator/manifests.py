@@ -137,6 +137,10 @@ def build_manifest(
         sections.append((int(Section.CODEBOOKS), codebooks.serialize()))
     if settings.memory != EF14.spec:
         sections.append((int(Section.MEMORY), settings.memory.encode("ascii")))
+    if settings.device_choice:
+        sections.append((int(Section.CHOICE), b""))
+    if settings.fit.adaptive:
+        sections.append((int(Section.ADAPTIVE), b""))
     rate = settings.fit.learning_rate_micro(min(round_, settings.rounds - 1), settings.rounds)
     fit = Fit(settings.fit.local_epochs, settings.fit.batch_size, rate, settings.seed)
     manifest = Manifest(

@@ -22,6 +22,8 @@ from gossamer.aggregator.store.devices import Device
 from gossamer.aggregator.store.jobs import JobRow
 from gossamer.aggregator.store.rounds import RoundRow
 from gossamer.compression import NOTHING, REGISTRY, Context, codec, open_body
+from gossamer.compression.auto import DEVICE_CODECS
+from gossamer.compression.hist import HIST
 from gossamer.errors import BadSignature, MalformedBody, MalformedMessage, Refused
 from gossamer.wire import cose
 from gossamer.wire.codes import Reason
@@ -45,7 +47,15 @@ class JobView:
     @property
     def max_body_bytes(self) -> int:
         """No honest update is longer."""
-        return _max_body_bytes(self.settings.codec_up, self.d)
+        return max(_max_body_bytes(spec, self.d) for spec in self.codecs)
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """Those an update may be coded with."""
+        own = self.settings.codec_up
+        if not self.settings.device_choice:
+            return (own,)
+        return (own, *(spec for spec in DEVICE_CODECS if self.settings.cycle or not spec.startswith(HIST.name)))
 
 
 def view(db: Connection) -> JobView | None:
@@ -132,9 +142,9 @@ def verify(db: Connection, job: JobView, device: Device, fleet: str, header: byt
 
 
 def _check_body(db: Connection, job: JobView, body: bytes, base_version: int) -> None:
-    expected = _tag(job.settings.codec_up)
-    if body[:1] != expected:
-        what = f"a body of {job.settings.codec_up} begins with {expected.hex()}, this one with {body[:1].hex()}"
+    if body[:1] not in {_tag(spec) for spec in job.codecs}:
+        expected = " or ".join(f"{spec} ({_tag(spec).hex()})" for spec in job.codecs)
+        what = f"expected a body of {expected}, this one begins with {body[:1].hex()}"
         raise Refused(Reason.UNKNOWN_CODEC.label, what)
     try:
         open_body(

@@ -31,8 +31,10 @@ def create(
 
     Example: gossamer job create gait.toml --trainer gait.model:trainer --option data=sample.npz
     """
+    from gossamer.aggregator.automatic import decided
     from gossamer.aggregator.jobs import JobSettings, create_job
-    from gossamer.aggregator.store import Store
+    from gossamer.aggregator.store import Store, devices
+    from gossamer.compression.shared import SharedModel
     from gossamer.fleet.server_files import ServerFiles
     from gossamer.settings import read_toml
 
@@ -44,13 +46,18 @@ def create(
         raise ConfigError(f"{file}: fleet {settings.fleet!r}, but {state} is of fleet {fleet!r}")
     options = dict(parse_option(each) for each in option or [])
     model = first_model(trainer, options, settings.seed, settings.cycle)
-    if not dry_run:
-        store = Store.open(files.store)
-        try:
+    store = Store.open(files.store)
+    try:
+        with store.read() as db:
+            settings, choice = decided(settings, model.layout, devices.count(db))
+        if not dry_run:
             create_job(store, settings, model.weights, model.layout)
-        finally:
-            store.close()
+    finally:
+        store.close()
+    model = SharedModel.first(model.layout, model.weights, settings.cycle)
     shown: dict[str, Any] = {"name": settings.name, "job": settings.job, "parameters": model.layout.size}
+    if choice is not None:
+        shown |= {"codec_up": settings.codec_up, "codec_down": settings.codec_down, "why": choice.explain()}
     shown |= {"rounds": settings.rounds, "model_digest": model.digest.hex(), "created": not dry_run}
     emit_one(shown, as_json=as_json)
 

@@ -47,6 +47,10 @@ GENEROUS = "rot4:ls"
 earlier, sparser codec left behind on a worse link goes out now instead of being forgotten."""
 
 
+DEVICE_CODECS = (GENEROUS, "ternary:0.2", "hist:0.2")
+"""What a device may send by its own choice, at its largest: the methods that `for_device` chooses among."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobFacts:
     """What the server knows of a job.

@@ -13,6 +13,7 @@ import numpy as np
 
 from gossamer.agent.seeds import derive_seed
 from gossamer.agent.trainer import FitConfig, Trainer
+from gossamer.aggregator.automatic import decided
 from gossamer.aggregator.jobs import MICRO, JobSettings
 from gossamer.aggregator.rules import Update
 from gossamer.aggregator.seal import EngineState, seal
@@ -42,11 +43,12 @@ class Simulation:
 
     def __init__(self, settings: JobSettings, trainers: Sequence[Trainer], *, plain: bool = False) -> None:
         """``plain``: payload is counted as uncompressed FedAvg would send it, a float32 model each way."""
-        self.settings = settings
         self.trainers = trainers
         self.plain = plain
         first = trainers[0].initial(settings.seed)
         self.layout = Layout.of(first, getattr(trainers[0], "axes", {}))
+        settings, self.choice = decided(settings, self.layout, len(trainers))
+        self.settings = settings
         model = SharedModel.first(self.layout, to_lattice(self.layout.flatten(first)), settings.cycle)
         self.state = EngineState.initial(settings, model)
         self.models = {0: model}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gossamer.aggregator.automatic import decided
 from gossamer.aggregator.jobs import ClosingSettings, FitSettings, JobSettings, create_job
 from gossamer.aggregator.store import Store, devices
 from gossamer.compression.lattice import to_lattice
@@ -108,6 +109,7 @@ def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: in
     layout = Layout.of(arrays, trainers[0].axes)
     store = Store.open(space.server.store)
     try:
+        settings, _ = decided(settings, layout, options.devices)
         create_job(store, settings, to_lattice(layout.flatten(arrays)), layout)
     finally:
         store.close()

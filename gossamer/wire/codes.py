@@ -27,6 +27,10 @@ class Section(IntEnum):
     """The value tables that updates are coded with."""
     MEMORY = 3
     """Spec (ASCII) of what devices remember between updates, unless it is ``ef14``."""
+    CHOICE = 4
+    """Empty. Devices may send in another codec than the manifest's, by the link they are on."""
+    ADAPTIVE = 5
+    """Empty. ``local_epochs`` is an upper bound: each device finds out what brings most per byte."""
 
 
 class Code(IntEnum):

@@ -38,7 +38,7 @@ def test_every_number_carries_its_unit() -> None:
     for table in (defaults(), defaults()["broker"]):
         for key, value in table.items():
             if type(value) in (int, float) and key not in free:
-                assert key.endswith(("_seconds", "_bytes")), key
+                assert key.endswith(("_seconds", "_bytes", "_joules", "_watts", "_per_second", "_micro")), key
 
 
 def test_the_file_over_the_defaults(tmp_path: Path, given: dict[str, Any]) -> None:
