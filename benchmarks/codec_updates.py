@@ -58,7 +58,7 @@ def states(name: str, rounds: Sequence[int], seed: int) -> Iterator[FederationSt
     chosen = federation(name)
     trainers, _ = chosen.fleet(seed)
     first = trainers[0].initial(seed)
-    layout = Layout.of(first)
+    layout = Layout.of(first, getattr(trainers[0], "axes", {}))
     models = [to_lattice(layout.flatten(first))]
     for number in range(1, max(rounds) + 1):
         updates, examples = _fits(trainers, FITS[chosen.data], layout, models[-1], (seed, number - 1))

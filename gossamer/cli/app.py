@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import gossamer
-from gossamer.cli import agent, broker, config, demo, fleet, job, serve, wire
+from gossamer.cli import agent, broker, codec, config, demo, fleet, job, serve, wire
 
 app = typer.Typer(
     name="gossamer",
@@ -46,3 +46,4 @@ app.add_typer(serve.aggregator_app, name="aggregator")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(job.app, name="job")
 app.add_typer(wire.app, name="wire")
+app.add_typer(codec.app, name="codec")

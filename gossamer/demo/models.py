@@ -95,6 +95,7 @@ class WatchCNN(Classifier):
     conv2 = Conv1d(taps=5, stride=2)
 
     def __init__(self, axes: int = 6, channels1: int = 24, channels2: int = 19, classes: int = 7) -> None:
+        self.axes = {0: (self.conv1.taps, -axes)}  # the first array's inputs: taps in time, and sensors side by side
         self.shapes: list[tuple[int, ...]] = [
             (self.conv1.taps * axes, channels1),
             (channels1,),
