@@ -33,9 +33,7 @@ def list_codecs(
 @app.command()
 def measure(
     file: Annotated[Path, typer.Argument(help="An update: numpy's .npy, floats, one vector.")],
-    codec: Annotated[
-        list[str] | None, typer.Option(help="Spec, repeatable; all that need no model by default.")
-    ] = None,
+    codec: Annotated[list[str] | None, typer.Option(help="Spec, repeatable; by default one of each kind.")] = None,
     seed: Annotated[int, typer.Option(help="Of codecs that draw at random.")] = 0,
     as_json: Json = False,
 ) -> None:

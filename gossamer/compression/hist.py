@@ -36,6 +36,10 @@ ZERO_BELOW = 0.62
 """Of a step: what is smaller becomes 0. Wider than the half of plain rounding, since a zero costs almost nothing."""
 SINGLE_LIMIT = 15
 """The largest level of one message; what is beyond it goes into the residual."""
+BYTES_PER_LEVEL = 4
+"""At most: the place among d, 15 flags of magnitude, a sign. As a rule it is less than one."""
+COARSER = 32
+"""Codes of a scale: an eighth of an octave."""
 _COUNTS_PER_OCTAVE = 8
 _HEAD_BYTES = scales.SCALE_BYTES + 1
 
@@ -152,13 +156,16 @@ class HistCodec(Codec):
             code = 0 if context.scale_code is None else context.scale_code
             return write_levels(np.zeros(size, dtype=np.int32), code, context)
         u = frame.basis.forward(x)
-        code = context.scale_code or _scale_for(u, self._count(size))
-        return write_levels(_quantised(u, scales.value(code)), code, context)
+        if context.scale_code:  # fixed by the cycle's first step: as many levels as that gives
+            return write_levels(_quantised(u, scales.value(context.scale_code)), context.scale_code, context)
+        code = _scale_for(u, self._count(size))
+        while len(body := write_levels(_quantised(u, scales.value(code)), code, context)) > self.max_bytes(x.size):
+            code += COARSER  # levels where no message has had any, dear to code: send fewer of them
+        return body
 
     def max_bytes(self, d: int) -> int:
-        # A level: its place among d, at most 15 flags that the statistics may have made dear, a sign. Zeros: the
-        # dearest prior makes a group's flags cost an eighth of a bit each.
-        return 1 + _HEAD_BYTES + 16 * self._count(d) + d // 64 + 16
+        # Five times what a level takes as a rule; `_encode` sees to it.
+        return 1 + _HEAD_BYTES + BYTES_PER_LEVEL * self._count(d) + 60
 
     def error_bound(self, _d: int) -> float:
         return 1.01  # what lies outside the basis stays; within it no level is worse than none
