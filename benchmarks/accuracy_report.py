@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer.cli.output import emit
+from gossamer.demo.plot import human_bytes
 
 REFERENCES = {"vanilla": "ratio_vanilla", "fp32": "ratio_tuned"}
 Row = Mapping[str, Any]
@@ -75,49 +76,69 @@ def print_tables(rows: Sequence[Row]) -> None:
 
 
 def plot(rows: Sequence[Row], curves: Sequence[Row], path: Path) -> None:
-    """A row of two pictures for each federation: accuracy over wire bytes, and bars of bytes to the target."""
+    """A row of two pictures for each federation: accuracy over wire bytes, and the bytes to the target."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(row["federation"] for row in rows))
-    figure, axes = pyplot.subplots(max(1, len(names)), 2, figsize=(11, 3.4 * max(1, len(names))), squeeze=False)
+    figure, axes = pyplot.subplots(
+        max(1, len(names)), 2, figsize=(12, 4 * max(1, len(names))), squeeze=False, layout="constrained",
+        width_ratios=(3, 2),
+    )  # fmt: skip
     for name, (left, right) in zip(names, axes, strict=False):
         own = [row for row in rows if row["federation"] == name]
         codecs = list(dict.fromkeys(row["codec"] for row in own))
         colours = {codec: f"C{i % 10}" for i, codec in enumerate(codecs)}
         _draw_curves(left, [row for row in curves if row["federation"] == name], own, colours)
-        _draw_bars(right, summary(own))
-        left.set_title(f"{name}: accuracy over bytes of a device on the wire (TLS)", fontsize=9)
-        right.set_title(f"{name}: bytes of a device to {100 * own[0]['target']:.1f} %", fontsize=9)
-    figure.tight_layout()
+        _draw_points(right, summary(own), colours)
+        left.set_title(f"{name}: accuracy over bytes of a device on the wire (TLS)", fontsize=10, loc="left")
+        right.set_title(f"bytes of a device to {100 * own[0]['target']:.1f} %", fontsize=10, loc="left")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
 def _draw_curves(axes: Any, curves: Sequence[Row], rows: Sequence[Row], colours: Mapping[str, str]) -> None:
-    labelled = set()
+    labelled, best = set(), 0.0
     for row in rows:
         points = [each for each in curves if (each["codec"], each["seed"]) == (row["codec"], row["seed"])]
         label = row["codec"] if row["codec"] not in labelled else None
         labelled.add(row["codec"])
         wire, accuracy = [p["wire_bytes"] for p in points], [p["accuracy"] for p in points]
-        axes.plot(wire, accuracy, color=colours[row["codec"]], linewidth=1, label=label)
+        best = max([best, *accuracy])
+        axes.plot(wire, accuracy, color=colours[row["codec"]], linewidth=1.2, alpha=0.8, label=label)
     axes.axhline(rows[0]["target"], color="grey", linewidth=0.8, linestyle=":")
-    axes.set_xscale("log")
-    axes.set_ylim(max(0.0, rows[0]["target"] - 0.35), min(1.0, max(row["accuracy"] for row in rows) + 0.02))
-    axes.set_xlabel("bytes")
-    axes.legend(fontsize=7)
+    axes.set_ylim(max(0.0, rows[0]["target"] - 0.35), min(1.0, max(best, rows[0]["target"]) + 0.02))
+    axes.yaxis.set_major_formatter(lambda value, _position: f"{value:.0%}")
+    axes.set_ylabel("accuracy on held-out examples")
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    _bytes_axis(axes, "bytes, up and down (log scale)")
 
 
-def _draw_bars(axes: Any, means: Sequence[Row]) -> None:
+def _draw_points(axes: Any, means: Sequence[Row], colours: Mapping[str, str]) -> None:
+    """Payload and wire bytes as two points on a line: a bar has no honest beginning on a log scale."""
     there = [row for row in means if row["payload_kB"] is not None]
-    places = range(len(there))
-    axes.barh([p + 0.2 for p in places], [row["payload_kB"] for row in there], 0.4, label="payload")
-    axes.barh([p - 0.2 for p in places], [row["wire_kB"] for row in there], 0.4, label="wire (TLS)")
-    axes.set_yticks(list(places), [row["codec"] for row in there], fontsize=8)
+    for place, row in enumerate(reversed(there)):
+        low, high, colour = 1000 * row["payload_kB"], 1000 * row["wire_kB"], colours[row["codec"]]
+        axes.plot([low, high], [place, place], color=colour, linewidth=1)
+        axes.plot(low, place, "o", color=colour, markerfacecolor="white", label="payload" if not place else None)
+        axes.plot(high, place, "o", color=colour, label="wire, TLS" if not place else None)
+        for value, move, side in ((low, -7, "right"), (high, 7, "left")):
+            axes.annotate(human_bytes(value), (value, place), xytext=(move, -3), textcoords="offset points", ha=side,
+                          fontsize=7.5)  # fmt: skip
+    axes.set_yticks(range(len(there)), [row["codec"] for row in reversed(there)], fontsize=8)
+    axes.set_ylim(-0.6, len(there) - 0.2)
     if there:
-        axes.set_xscale("log")
-        axes.legend(fontsize=7)
-    axes.set_xlabel("kB")
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
+        _bytes_axis(axes, "mean of the seeds that got there (log scale)")
+        axes.set_xlim(300 * min(row["payload_kB"] for row in there), 5000 * max(row["wire_kB"] for row in there))
+
+
+def _bytes_axis(axes: Any, label: str) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _position: human_bytes(value))
+    axes.set_xlabel(label)
+    axes.grid(visible=True, which="major", alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

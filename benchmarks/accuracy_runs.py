@@ -42,7 +42,8 @@ class Run:
     def key_of(record: dict[str, Any]) -> tuple[object, ...]:
         """`key` of the run that made a record."""
         names = Training("", "", 1, 1, 1.0).to_record()
-        return tuple(record.get(name) for name in ("federation", "seed", "target", *names))
+        known = {"codec_up": record["codec"], **record}
+        return tuple(known.get(name) for name in ("federation", "seed", "target", *names))
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,13 @@ import numpy as np
 OURS = "#0b7285"
 PEERS = "#d9480f"
 LINE = "#868e96"
-FONT = 6.5
+FONT = 7.5
 LETTER = 0.6 * FONT  # a letter's width, about, in points
 POINTS_PER_INCH = 72
+FLOOR = 6e-3
+"""Smallest error shown: 8 bits and more stand far below everything else, and would press it together."""
+CEILING = 1.5
+"""Above 1 an update is worse than none; unbiased codecs of few coordinates are, before they are averaged."""
 
 
 def write_plot(records: Sequence[dict[str, Any]], path: Path) -> None:
@@ -25,27 +29,26 @@ def write_plot(records: Sequence[dict[str, Any]], path: Path) -> None:
 
     federations = list(dict.fromkeys(record["federation"] for record in records))
     figure, panels = pyplot.subplots(
-        1, len(federations), figsize=(8.5 * len(federations), 7.5), dpi=150, squeeze=False, layout="constrained"
+        len(federations), 1, figsize=(10, 7.5 * len(federations)), dpi=120, squeeze=False, layout="constrained"
     )
     drawn = []
-    for axes, federation in zip(panels[0], federations, strict=True):
+    for axes, federation in zip(panels[:, 0], federations, strict=True):
         own = [record for record in records if record["federation"] == federation and record["nmse"] > 0]
         rounds = sorted({record["round"] for record in own})
         drawn.append([record for record in own if record["round"] == rounds[len(rounds) // 2]])
         _panel(axes, drawn[-1])
     figure.draw_without_rendering()  # places of points are known only once the panels have theirs
-    for axes, shown in zip(panels[0], drawn, strict=True):
+    for axes, shown in zip(panels[:, 0], drawn, strict=True):
         _label(axes, shown)
     pyplot.savefig(path)
     pyplot.close(figure)
 
 
 def _panel(axes: Any, records: Sequence[dict[str, Any]]) -> None:
-    floor = min(max(min(record["nmse"] for record in records) / 2, 1e-5), 1e-3)
-    bits = np.geomspace(0.005, 20, 400)
+    bits = np.geomspace(0.004, 6, 400)
     axes.plot(bits, 2.0 ** (-2 * bits), color=LINE, linewidth=1.2, label="Gaussian rate-distortion, 2^(-2 bits)")
     for peer, colour, marker, label in ((False, OURS, "o", "Gossamer"), (True, PEERS, "s", "peers' own code")):
-        group = [record for record in records if record["peer"] is peer and record["nmse"] >= floor]
+        group = [record for record in records if record["peer"] is peer and FLOOR <= record["nmse"] <= CEILING]
         if not group:
             continue
         axes.scatter(
@@ -53,7 +56,7 @@ def _panel(axes: Any, records: Sequence[dict[str, Any]]) -> None:
             s=26, color=colour, marker=marker, label=label, zorder=3,
         )  # fmt: skip
     first = records[0]
-    axes.set(xscale="log", yscale="log", ylim=(floor, 2.0))
+    axes.set(xscale="log", yscale="log", xlim=(0.004, 14), ylim=(FLOOR, CEILING))
     axes.set_xlabel("bits a parameter, of real bodies (log scale)")
     axes.set_ylabel("normalised squared error (log scale)")
     axes.set_title(f"{first['federation']}, {first['parameters']:,} parameters, round {first['round']}", loc="left")
@@ -63,7 +66,7 @@ def _panel(axes: Any, records: Sequence[dict[str, Any]]) -> None:
 
 def _label(axes: Any, records: Sequence[dict[str, Any]]) -> None:
     """Names beside the points, each where it covers the fewest points and names so far."""
-    points = [r for r in records if r["nmse"] >= axes.get_ylim()[0]]
+    points = [r for r in records if FLOOR <= r["nmse"] <= CEILING]
     scale = POINTS_PER_INCH / axes.figure.dpi
     at = axes.transData.transform([(r["bits_per_parameter"], r["nmse"]) for r in points]) * scale
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in at]

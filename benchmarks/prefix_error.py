@@ -1,6 +1,6 @@
 """Squared error against the length of a prefix: what a cut transfer still brings.
 
-    python -m benchmarks.prefix_error --json prefix_error.json --png prefix_error.png
+    python -m benchmarks.prefix_error --json benchmarks/results/prefix_error.json --png docs/images/prefix_error.png
 
 Real updates of the demo's data sets after ten rounds of plain averaging, every codec below, every place at which a
 prefix may end. Records: data, codec, part, bytes, share_of_body, nmse, the mean over the devices. Takes a few seconds.
@@ -51,16 +51,25 @@ def write_plot(records: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(DATA), figsize=(6 * len(DATA), 4.5), dpi=150, layout="constrained")
+    figure, panels = pyplot.subplots(
+        1, len(DATA), figsize=(5.5 * len(DATA), 4.5), dpi=120, sharey=True, layout="constrained"
+    )
     for axes, data in zip(panels, DATA, strict=True):
-        for spec in SPECS:
-            line = [r for r in records if r["data"] == data and r["codec"] == spec and r["nmse"] <= 1.0]
-            if len(line) > 1:  # randk alone may err by more than sending nothing
-                shares, errors = [r["share_of_body"] for r in line], [r["nmse"] for r in line]
-                axes.plot(shares, errors, marker="o", markersize=3, label=f"{spec}, {line[-1]['bytes']:.0f} bytes")
-        axes.set(xlabel="share of the body that came", ylabel="normalised squared error", ylim=(0, 1.02), title=data)
-        axes.legend(fontsize=8)
+        for number, spec in enumerate(SPECS):
+            line = [r for r in records if r["data"] == data and r["codec"] == spec]
+            if max(r["nmse"] for r in line) > 1:
+                continue  # an unbiased codec of few coordinates errs by more than sending nothing, until it is averaged
+            shares, errors = [r["share_of_body"] for r in line], [r["nmse"] for r in line]
+            label = f"{spec}, {line[-1]['bytes']:,.0f} bytes"
+            axes.plot(shares, errors, marker="os^Dv"[number], markersize=4, linewidth=1.2, label=label)
+        axes.set(xlabel="share of the body that came", ylim=(0, 1.02))
+        axes.xaxis.set_major_formatter(lambda value, _position: f"{value:.0%}")
+        axes.set_title(f"{data}, round {ROUND}", loc="left")
+        axes.legend(fontsize=8, frameon=False)
         axes.grid(visible=True, alpha=0.25)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    panels[0].set_ylabel("normalised squared error")
     figure.savefig(path)
     pyplot.close(figure)
 

@@ -19,7 +19,7 @@ def facts_of(layout: Layout, devices: int, cohorts: int) -> JobFacts:
 
 
 def decided(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSettings, Choice | None]:
-    """Settings with a codec each way, local epochs and batch in the place of "auto", and why; or as they are.
+    """Settings with codecs, server step, local epochs and batch in the place of "auto", and why; or as they are.
 
     Raises:
         ConfigError: one of the two codecs is "auto" and the other is not.
@@ -32,5 +32,8 @@ def decided(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSet
     )  # fmt: skip
     choice = choose(facts_of(layout, devices, settings.cohorts), link)
     fit = replace(settings.fit, local_epochs=choice.local_epochs, batch_size=choice.batch_size)
-    chosen = replace(settings, codec_up=choice.codec_up, codec_down=choice.codec_down, fit=fit, device_choice=True)
+    chosen = replace(
+        settings, codec_up=choice.codec_up, codec_down=choice.codec_down, server_step=choice.server_step, fit=fit,
+        device_choice=True,
+    )  # fmt: skip
     return chosen, choice

@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 
 #: How often the time waited for an open round is written down: what a kill can make it wait longer.
 WAITED_EVERY_SECONDS = 5.0
+#: Cycles of a model with history that a delta passes through at most, each a basis to be made anew at every seal,
+#: also for a device that never comes; whoever is further behind takes the snapshot.
+REPLAYED_CYCLES = 16
 
 
 class Progress(enum.Enum):
@@ -243,11 +246,20 @@ def _following(
     oldest = min(oldest, known)
     early = None
     if model.shared.frame is not None:
-        oldest = max(models.whole_before(db, settings.job, oldest), known - models.STEPS_KEPT + 1, 0)
-        oldest = models.whole_before(db, settings.job, known) if models.state(db, job.job, oldest) is None else oldest
+        oldest = _replayed_from(db, settings, oldest, known)
         early = model_at(db, job, oldest)
     earlier = models.steps(db, settings.job, after=oldest, upto=known) or []
     return Next(number, participation, choose_ways(model, [*earlier, *steps], held, early))
+
+
+def _replayed_from(db: Connection, settings: JobSettings, oldest: int, known: int) -> int:
+    """Return a version kept whole from which steps are replayed up to ``known``: at ``oldest`` or before, if near."""
+    beginning = (known // settings.cycle - models.CYCLES_KEPT + 1) * settings.cycle
+    reach = min(models.STEPS_KEPT - 1, REPLAYED_CYCLES * settings.cycle)
+    for start in (models.whole_before(db, settings.job, oldest), beginning, known - models.LATTICES_KEPT + 1):
+        if known - reach <= start == models.whole_before(db, settings.job, start):
+            return start
+    return known
 
 
 def _open(db: Connection, job: int, following: Next, model: Model, message: bytes, now: float) -> None:
@@ -265,9 +277,12 @@ def _write_seal(
 ) -> None:
     """Enter the new version, the engine's state and the receipts of the round."""
     after = result.state
+    # What is carried on is read with the model it was made from, however many rounds it is carried.
+    waiting = inbox.counted(db, latest.job, latest.round + 1)
+    carried = min((update.base_version for update in waiting), default=after.version)
     models.add(
         db, latest.job, after.version, digest=result.digest, state=after.model.to_bytes(), step=result.step, now=now,
-        latest=settings.states_kept, cycle=settings.cycle,
+        latest=max(settings.states_kept, after.version - carried + 1), cycle=settings.cycle,
     )  # fmt: skip
     stored = states.StoredState(latest.round + 1, models.to_blob(after.target), after.memories())
     states.put(db, latest.job, stored)

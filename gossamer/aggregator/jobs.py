@@ -259,7 +259,7 @@ def create_job(
         raise ConfigError(f"job {settings.name}: codec_up is still {AUTO!r}; decide it first (automatic.decided)")
     if initial.shape != (layout.size,):
         raise ConfigError(f"job {settings.name}: layout of {layout.size} values, initial model {initial.shape}")
-    _check_snapshot(settings.name, layout.size)
+    check_model(settings, layout.size)
     now = time.time() if now is None else now
     with store.write() as db:
         present = jobs.get(db, settings.job)
@@ -298,6 +298,19 @@ def largest_snapshot_bytes(parameters: int) -> int:
     """Return a bound on the bytes of a snapshot of so many parameters: kind, block parameters, values."""
     values = -(-parameters * SNAPSHOT_BITS // 8) + 1  # low bits and unary part each end at a byte
     return 1 + -(-parameters // BLOCK) + values
+
+
+def check_model(settings: JobSettings, parameters: int) -> None:
+    """Refuse now what would only show once devices have trained.
+
+    Raises:
+        ConfigError: the devices' memory cannot work with the codec at this size, or the model is too large.
+    """
+    try:
+        memory(settings.memory).check(codec(settings.codec_up), parameters)
+    except InputError as error:
+        raise ConfigError(f"job {settings.name}: memory = {settings.memory!r}: {error}") from error
+    _check_snapshot(settings.name, parameters)
 
 
 def _check_snapshot(name: str, parameters: int) -> None:

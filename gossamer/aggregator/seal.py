@@ -15,7 +15,8 @@ Shapes: target and the shared model's weights are int32 (d,) in lattice units of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -34,7 +35,7 @@ from gossamer.compression.lattice import LATTICE_BITS, from_lattice, to_lattice
 from gossamer.compression.memory import memory as device_memory
 from gossamer.compression.memory_server import ServerMemory
 from gossamer.compression.shared import SharedModel
-from gossamer.errors import MalformedBody, StoreError
+from gossamer.errors import LatticeOverflow, MalformedBody, StoreError
 
 Lattice = npt.NDArray[np.int32]
 
@@ -129,7 +130,7 @@ def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings, *
     aggregate, rule_memory, report = rule(settings.rule).apply(state.rule, Updates.of(updates, d))
     summed = state.memory
     if summed is not None:
-        summed = summed.plus((to_lattice(update.body.read(0, d)), 1) for update in updates)
+        summed = summed.plus((units, 1) for units in _sent(updates, d))
         aggregate = summed.step(devices)
     target, server_memory, saturated = state.target, state.server, 0
     if not report.shortfall:
@@ -139,6 +140,13 @@ def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings, *
     codebooks = _refitted(state, updates)
     after = EngineState(state.version + 1, model, target, rule_memory, server_memory, codebooks, summed)
     return SealResult(after, step, model.digest, report, saturated)
+
+
+def _sent(updates: Sequence[Update], d: int) -> Iterator[Lattice]:
+    """Yield what updates add to a sum over rounds; one beyond the lattice is none that a device has remembered."""
+    for update in updates:
+        with suppress(LatticeOverflow):
+            yield to_lattice(update.body.read(0, d))
 
 
 def stored_codebooks(memories: bytes) -> Codebooks | None:

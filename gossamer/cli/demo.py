@@ -25,7 +25,7 @@ def demo(
     devices: Annotated[int | None, typer.Option(help="Devices, each a process of its own.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     cohorts: Annotated[int | None, typer.Option(help="Rounds in a cycle; each device takes part in one.")] = None,
-    codec: Annotated[str | None, typer.Option(help="What updates travel as: ternary:P, rot1, q4, fp32, ...")] = None,
+    codec: Annotated[str | None, typer.Option(help="What updates travel as: auto, ternary:P, rot1, fp32, ...")] = None,
     codec_down: Annotated[str | None, typer.Option(help="The same for the model's changes.")] = None,
     rule: Annotated[str, typer.Option(help="mean, median, trimmed-mean:F, norm-clip, clipped-differences.")] = "mean",
     attackers: Annotated[int, typer.Option(help="How many of the devices lie.")] = 0,
@@ -48,6 +48,7 @@ def demo(
     # Before numpy is loaded: sums in one order whatever the number of cores, and no thread pool to fork beside.
     os.environ.update(ONE_THREAD)
 
+    from gossamer.aggregator.jobs import AUTO
     from gossamer.demo.attacker import check_attack
     from gossamer.demo.options import DemoOptions
     from gossamer.demo.settings import defaults_for
@@ -62,8 +63,8 @@ def demo(
         devices=count,
         cohorts=min(tuned.cohorts, count) if cohorts is None else cohorts,
         rounds=tuned.rounds if rounds is None else rounds,
-        codec=codec or tuned.codec,
-        codec_down=codec_down or tuned.codec_down,
+        codec=codec or (AUTO if codec_down == AUTO else tuned.codec),
+        codec_down=codec_down or (AUTO if codec == AUTO else tuned.codec_down),
         rule=rule,
         attackers=attackers,
         attack=attack if attackers else "none",
@@ -100,7 +101,7 @@ def play(options: DemoOptions, tuned: DemoSettings, directory: Path | None, plot
         signal.signal(number, lambda n, _frame: signals.append(n))
     console = Console()
     display = Display(console)
-    opening(display, options)
+    opening(display, options, tuned)
     with tempfile.TemporaryDirectory(prefix="gossamer-demo-") as temporary:
         try:
             figures = run_demo(options, tuned, directory or Path(temporary) / "run", display, lambda: bool(signals))
@@ -116,13 +117,19 @@ def play(options: DemoOptions, tuned: DemoSettings, directory: Path | None, plot
         console.print(part)
 
 
-def opening(display: Display, options: DemoOptions) -> None:
+def opening(display: Display, options: DemoOptions, tuned: DemoSettings) -> None:
     """Say what is about to happen."""
+    from gossamer.demo.workspace import settled
+
+    settings, choice = settled(options, tuned)
     watch = options.data == "watch"
     what = "recordings of people doing seven exercises" if watch else "handwritten digits"
     display.say(
         f"{options.devices} devices, each a process with its own {what}, train one model.\n"
         "All between them and the server is real MQTT, through a real broker on this machine.\n"
-        f"Updates go up as {options.codec}, the model comes down as {options.codec_down}; "
+        f"Updates go up as {settings.codec_up}, the model comes down as {settings.codec_down}; "
         "the data stays where it is.\n"
     )
+    if choice is not None:
+        fit = f"{settings.fit.local_epochs} local epochs, batches of {settings.fit.batch_size}"
+        display.say(f"Chosen by auto, with {fit}, for a metered link:\n{choice.explain()}.\n")

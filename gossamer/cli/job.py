@@ -32,7 +32,7 @@ def create(
     Example: gossamer job create gait.toml --trainer gait.model:trainer --option data=sample.npz
     """
     from gossamer.aggregator.automatic import decided
-    from gossamer.aggregator.jobs import JobSettings, create_job
+    from gossamer.aggregator.jobs import JobSettings, check_model, create_job
     from gossamer.aggregator.store import Store, devices
     from gossamer.compression.shared import SharedModel
     from gossamer.fleet.server_files import ServerFiles
@@ -50,6 +50,7 @@ def create(
     try:
         with store.read() as db:
             settings, choice = decided(settings, model.layout, devices.count(db))
+        check_model(settings, model.layout.size)
         if not dry_run:
             create_job(store, settings, model.weights, model.layout)
     finally:

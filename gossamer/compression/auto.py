@@ -1,12 +1,13 @@
-"""``--codec auto``: the codec, its sparsity, local epochs and batch that should cost the fewest bytes on the wire.
+"""``--codec auto``: codec, sparsity, local epochs, batch and server step that should cost the fewest bytes on the wire.
 
 `choose` is the server's, for the job as a whole; `for_device` is a device's own, for the link it is on at the moment.
 Every candidate is priced by the model of `auto_costs` and the cheapest is taken; nothing is tried out, and the same
 facts always give the same choice. ``hist`` is a candidate for models of `HIST_PARAMETERS` or more: below that its basis
-has nothing to draw on.
+has nothing to draw on. The server step is one of `STEPS`: momentum halves the rounds at best, and costs some where too
+much waits in the residuals.
 
 The learning rate stays the operator's: it depends on the scale of the inputs, which no layout tells. The MLP of the
-digits learns at 0.1, and the one of the watch, with the same batch, leaves the lattice.
+digits learns at 0.2, and the one of the watch, with the same batch, leaves the lattice at half of it.
 
 >>> facts = JobFacts(((784, 128), (128,), (128, 10), (10,)), frozenset({0}), devices=20)
 >>> choose(facts, LinkFacts(envelope_bytes=1200)).codec_up.partition(":")[0]
@@ -15,6 +16,7 @@ digits learns at 0.1, and the one of the watch, with the same batch, leaves the 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -28,12 +30,16 @@ from gossamer.compression.auto_costs import (
     caught_up,
     corrected,
     epoch_factor,
+    rounds_factor,
+    waits,
 )
 from gossamer.errors import InputError
 
-HIST_PARAMETERS = 10_000
+PLAIN, MOMENTUM = "fedavg", "fedavgm:1.0/0.5"
+STEPS = (PLAIN, MOMENTUM)
+HIST_PARAMETERS = 1_000
 """Below this ``hist`` is not tried."""
-SHARES = (0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.016, 0.025, 0.04, 0.06, 0.1, 0.15, 0.2)
+SHARES = (0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2)
 EPOCHS = (1, 2, 4, 8, 16)
 EPOCH_WORTH = 1.05
 """More local epochs must save 5 % of the bytes: they cost energy, which this does not price."""
@@ -125,6 +131,8 @@ class Choice:
     share: float
     cost: float = field(default=math.inf, compare=False)
     """Wire bytes, up to a factor that is the same for every choice of the job."""
+    server_step: str = ""
+    """Empty, as a device has it, which is not told: the cheapest is assumed, as when the job was made."""
 
     def explain(self) -> str:
         """A sentence with the numbers that decided."""
@@ -137,6 +145,7 @@ class _Row:
     up: float
     down: float
     epochs: int
+    step: str
     cost: float
     bodies: float
 
@@ -154,7 +163,7 @@ def choose(
     for epochs in sorted(cheapest):
         if cheapest[epochs].cost * EPOCH_WORTH < best.cost:
             best = cheapest[epochs]
-    return _choice(facts, link, best, cheapest[1])
+    return _choice(facts, _envelope(facts, link, constants), best, cheapest[1])
 
 
 def for_device(choice: Choice, link: LinkFacts, progress: Progress | None = None) -> Choice:
@@ -181,6 +190,7 @@ def _rows(
 ) -> Iterator[_Row]:
     """Every candidate with its cost."""
     shape = facts.shape
+    steps = (before.server_step,) if before is not None and before.server_step in STEPS else STEPS
     methods = ("hist", "ternary") if shape.parameters >= HIST_PARAMETERS else ("ternary",)
     held = None if before is None else captured(before.method, before.share, shape, constants)
 
@@ -196,26 +206,31 @@ def _rows(
         for up, (up_part, up_bytes) in messages.items():
             for down, (down_part, down_bytes) in messages.items():
                 bodies = up_bytes + caught_up(method, down_bytes, facts.cohorts, constants)
-                price = (1 + link.per_byte) * bodies + link.envelope_bytes
-                rounds = (1 / up_part + 1 / down_part) / 2
-                for epochs in EPOCHS:
-                    if epochs <= facts.most_epochs:
-                        cost = price * rounds * epoch_factor(epochs, constants)
-                        yield _Row(method, up, down, epochs, cost, bodies)
+                price = (1 + link.per_byte) * bodies + _envelope(facts, link, constants)
+                wait = waits(up_part, down_part)
+                for step, epochs in itertools.product(steps, (each for each in EPOCHS if each <= facts.most_epochs)):
+                    rounds = rounds_factor(wait, constants, momentum=step == MOMENTUM)
+                    cost = price * rounds * epoch_factor(epochs, shape, constants)
+                    yield _Row(method, up, down, epochs, step, cost, bodies)
 
 
-def _choice(facts: JobFacts, link: LinkFacts, best: _Row, single: _Row) -> Choice:
+def _envelope(facts: JobFacts, link: LinkFacts, constants: Constants) -> float:
+    """Bytes of a participation beside its bodies."""
+    return link.envelope_bytes + (constants.connection if facts.cohorts > 1 else 0.0)
+
+
+def _choice(facts: JobFacts, envelope: float, best: _Row, single: _Row) -> Choice:
     fine = best.epochs * facts.examples <= MOST_STEPS * FINE_BATCH
     batch = FINE_BATCH if fine else COARSE_BATCH
     up, down = (_spec(best.method, share, facts.shape.parameters) for share in (best.up, best.down))
-    whose = "the envelope" if link.envelope_bytes > best.bodies else "the bodies"
+    whose = "the envelope" if envelope > best.bodies else "the bodies"
     reason = (
         f"{up} up and {down} down: bodies of about {best.bodies:,.0f} bytes beside an envelope of "
-        f"{link.envelope_bytes:,.0f} a participation, so {whose} cost most; {best.epochs} local epochs instead of 1 "
+        f"{envelope:,.0f} a participation, so {whose} cost most; {best.step}; {best.epochs} local epochs instead of 1 "
         f"save {1 - best.cost / single.cost:.0%} of the bytes; {facts.shape.parameters:,} parameters, "
         f"the widest matrix has {facts.shape.widest:,}"
     )
-    return Choice(up, down, best.epochs, batch, reason, facts, best.method, best.up, best.cost)
+    return Choice(up, down, best.epochs, batch, reason, facts, best.method, best.up, best.cost, best.step)
 
 
 def _spec(method: str, share: float, parameters: int) -> str:

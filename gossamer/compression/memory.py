@@ -28,11 +28,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gossamer.compression import residual
 from gossamer.compression.arrays import Lattice
 from gossamer.compression.codec import Codec
-from gossamer.compression.codecs import decode
 from gossamer.compression.context import NOTHING, Context
-from gossamer.compression.lattice import from_lattice, narrowed, to_lattice
+from gossamer.compression.lattice import narrowed
 from gossamer.errors import InputError, UnknownCodec
 
 Integers = npt.NDArray[np.int64]
@@ -101,13 +101,12 @@ class Ef14(Memory):
         """Any codec will do."""
 
     def _compress(self, codec: Codec, delta: Integers, state: State | None, seed: int, context: Context) -> Compressed:
-        if state is not None and codec.uses_residual:
-            delta = delta + state[0]
-        if_dropped = narrowed(delta, "update")
-        body, sent = _sent(codec, if_dropped, seed, context)
+        nothing = self.zeros(delta.size)
+        before = state if state is not None and codec.uses_residual else nothing
+        made = residual.compress(codec, delta, before[0], seed=seed, context=context)
         if not codec.uses_residual:
-            return Compressed(body, sent, self.zeros(delta.size), self.zeros(delta.size))
-        return Compressed(body, sent, narrowed(delta - sent, "residual")[np.newaxis], if_dropped[np.newaxis])
+            return Compressed(made.body, made.sent, nothing, nothing.copy())
+        return Compressed(made.body, made.sent, made.if_counted[np.newaxis], made.if_dropped[np.newaxis])
 
 
 @dataclass(frozen=True)
@@ -152,13 +151,8 @@ def _difference(
     codec: Codec, wanted: Integers, known: Lattice, seed: int, context: Context
 ) -> tuple[bytes, Lattice, Lattice]:
     """Send ``wanted - known``: body, what it decodes to, and what the server knows once it is counted."""
-    body, sent = _sent(codec, narrowed(wanted - known, "update"), seed, context)
+    body, sent = residual.send(codec, narrowed(wanted - known, "update"), seed, context)
     return body, sent, narrowed(known.astype(np.int64) + sent, "memory")
-
-
-def _sent(codec: Codec, units: Lattice, seed: int, context: Context) -> tuple[bytes, Lattice]:
-    body = codec.encode(from_lattice(units), seed=seed, context=context)
-    return body, to_lattice(decode(body, units.size, context))
 
 
 EF14 = Ef14()

@@ -33,6 +33,12 @@ class Compressed:
     if_dropped: Lattice
 
 
+def send(codec: Codec, units: Lattice, seed: int, context: Context) -> tuple[bytes, Lattice]:
+    """Encode int32 (d,): the body, and what the receiver decodes of it."""
+    body = codec.encode(from_lattice(units), seed=seed, context=context)
+    return body, to_lattice(decode(body, units.size, context))
+
+
 def compress(
     codec: Codec, delta: Lattice | Integers, residual: Lattice, *, seed: int, context: Context = NOTHING
 ) -> Compressed:
@@ -44,6 +50,5 @@ def compress(
         raise InputError(f"expected a residual of shape {delta.shape}, got {residual.shape}")
     wanted = delta.astype(np.int64) + residual
     if_dropped = narrowed(wanted, "update")
-    body = codec.encode(from_lattice(if_dropped), seed=seed, context=context)
-    sent = to_lattice(decode(body, delta.size, context))
+    body, sent = send(codec, if_dropped, seed, context)
     return Compressed(body, sent, narrowed(wanted - sent, "residual"), if_dropped)

@@ -22,7 +22,7 @@ from gossamer.demo.federation import fleet
 from gossamer.demo.options import DemoOptions
 from gossamer.demo.settings import DemoSettings
 from gossamer.demo.simulate import SimulatedRound, Simulation
-from gossamer.demo.workspace import job_settings
+from gossamer.demo.workspace import settled
 
 ReferencePoint = SimulatedRound
 """A round of the fp32 run; payload is cumulative over all devices."""
@@ -38,7 +38,8 @@ def run_reference(options: DemoOptions, tuned: DemoSettings) -> Iterator[Referen
 
 def fp32_settings(options: DemoOptions, tuned: DemoSettings) -> JobSettings:
     """The same job without compression and without a defence."""
-    return dataclasses.replace(job_settings(options, tuned), codec_up="fp32", codec_down="fp32", rule="mean")
+    own, _ = settled(options, tuned)
+    return dataclasses.replace(own, codec_up="fp32", codec_down="fp32", device_choice=False, rule="mean")
 
 
 def bytes_to_reach(points: Sequence[ReferencePoint], accuracy: float) -> ReferencePoint:

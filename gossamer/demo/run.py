@@ -22,7 +22,7 @@ from gossamer.demo.reference import ReferencePoint, bytes_to_reach, run_referenc
 from gossamer.demo.settings import DemoSettings
 from gossamer.demo.supervisor import Supervisor
 from gossamer.demo.watcher import Watcher
-from gossamer.demo.workspace import Workspace, prepare
+from gossamer.demo.workspace import Workspace, prepare, settled
 from gossamer.mqtt import MqttLink, MqttSettings, TlsSettings
 
 LOOK_SECONDS = 0.25
@@ -254,14 +254,15 @@ def collect(
     rejected = watcher.rejections()
     last = watcher.sealed[-1]
     reached = bytes_to_reach(reference.points, last.accuracy)
+    settings, _ = settled(options, reference.tuned)
     return Figures(
         data=options.data,
         seed=options.seed,
         devices=options.devices,
         cohorts=options.cohorts,
         rounds=watcher.round,
-        codec=options.codec,
-        codec_down=options.codec_down,
+        codec=settings.codec_up,
+        codec_down=settings.codec_down,
         rule=options.rule,
         attackers=options.attackers,
         attack=options.attack if options.attackers else "none",

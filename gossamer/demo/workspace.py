@@ -10,9 +10,11 @@ from typing import Any
 from gossamer.aggregator.automatic import decided
 from gossamer.aggregator.jobs import ClosingSettings, FitSettings, JobSettings, create_job
 from gossamer.aggregator.store import Store, devices
+from gossamer.compression.auto import Choice
 from gossamer.compression.lattice import to_lattice
 from gossamer.compression.layout import Layout
 from gossamer.demo.federation import fleet as fleet_of
+from gossamer.demo.federation import model_for
 from gossamer.demo.options import DemoOptions, device_name
 from gossamer.demo.settings import DemoSettings
 from gossamer.errors import ConfigError
@@ -85,6 +87,13 @@ def job_settings(options: DemoOptions, tuned: DemoSettings) -> JobSettings:
     )
 
 
+def settled(options: DemoOptions, tuned: DemoSettings) -> tuple[JobSettings, Choice | None]:
+    """The same with what "auto" comes to for this model and fleet, and why."""
+    model = model_for(options.data)
+    layout = Layout.of(model.init(options.seed), getattr(model, "axes", {}))
+    return decided(job_settings(options, tuned), layout, options.devices)
+
+
 def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: int) -> Workspace:
     """Make the workspace, or take up the one that a killed run of the same options left.
 
@@ -100,7 +109,7 @@ def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: in
         return space
     if directory.exists() and any(directory.iterdir()):
         raise ConfigError(f"{directory} is not empty and holds no demo run; choose another --dir")
-    settings = job_settings(options, tuned)
+    settings, _ = settled(options, tuned)
     settings.check()
     space.logs.mkdir(parents=True)
     _make_fleet(space, options, port)
@@ -109,7 +118,6 @@ def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: in
     layout = Layout.of(arrays, trainers[0].axes)
     store = Store.open(space.server.store)
     try:
-        settings, _ = decided(settings, layout, options.devices)
         create_job(store, settings, to_lattice(layout.flatten(arrays)), layout)
     finally:
         store.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossamer.agent import actions as do
 from gossamer.agent import work
@@ -13,25 +14,24 @@ from gossamer.agent.config import AgentSettings, parse
 from gossamer.agent.plan import Held
 from gossamer.agent.session import Session
 from gossamer.agent.store import AgentStore
+from gossamer.agent.trainer import Trainer
 from gossamer.agent.training import entry_of, fit_fields, model_of
 
 from .server_side import DEVICE, DEVICE_KEY, FLEET, FLEET_KEY, Out
 from .tiny import Tiny
 
 
-def key_file(directory: Path) -> Path:
+def key_file(directory: Path, key: Ed25519PrivateKey = DEVICE_KEY) -> Path:
     path = directory / "device.key"
     path.write_bytes(
-        DEVICE_KEY.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return path
 
 
-def settings(directory: Path, **changes: Any) -> AgentSettings:
+def settings(directory: Path, key: Ed25519PrivateKey = DEVICE_KEY, **changes: Any) -> AgentSettings:
     given = {
-        "fleet": FLEET, "device_id": DEVICE, "device_index": 0, "key_file": str(key_file(directory)),
+        "fleet": FLEET, "device_id": DEVICE, "device_index": 0, "key_file": str(key_file(directory, key)),
         "fleet_public_key": FLEET_KEY.public_key().public_bytes_raw().hex(),
         "state_dir": str(directory / "state"), "trainer": "tests.agent.tiny:make", "chunk_bytes": 64,
         "status_timeout_seconds": 10.0, "manifest_wait_seconds": 5.0, "manifest_poll_seconds": 600.0,
@@ -47,8 +47,13 @@ class PowerCut(Exception):
 class Device:
     """Executes actions at once. ``out``: messages on ``u`` and ``s`` not yet taken; ``boot`` as after a kill."""
 
-    def __init__(self, directory: Path, *, trainer: Tiny | None = None, **changes: Any) -> None:
-        self.settings = settings(directory, **changes)
+    def __init__(
+        self, directory: Path, *, trainer: Trainer | None = None, key: Ed25519PrivateKey = DEVICE_KEY,
+        fleet_key: Ed25519PrivateKey = FLEET_KEY, **changes: Any,
+    ) -> None:  # fmt: skip
+        self.key, self.fleet_key = key, fleet_key.public_key()
+        public = self.fleet_key.public_bytes_raw().hex()
+        self.settings = settings(directory, key, fleet_public_key=public, **changes)
         self.trainer = trainer or Tiny(40)
         self.now = 1000.0
         self.out: Out = []
@@ -67,12 +72,12 @@ class Device:
         self.fuse = -1
         if self.store is not None:
             self.store.close()
-        self.store = AgentStore(self.settings.state_dir, FLEET, DEVICE)
+        self.store = AgentStore(self.settings.state_dir, self.settings.fleet, self.settings.device_id)
         self.store._db.connection.execute("PRAGMA synchronous = OFF")  # tests do not cut the power
         model = self.store.model()
         held = None if model is None else Held(model.job, model.version, model.digest)
         self.session = Session(
-            self.settings, FLEET_KEY.public_key(), held=held, marks=self.store.marks(),
+            self.settings, self.fleet_key, held=held, marks=self.store.marks(),
             outbox=self.store.outbox(), partial=self.store.partial(),
         )  # fmt: skip
         self.out.clear()
@@ -157,7 +162,7 @@ class Device:
                 elif answer["type"] == "bad-model":
                     self.run(self.session.model_bad(answer["detail"], self.now))
                 else:
-                    entry = entry_of(self.settings, DEVICE_KEY, order.manifest, answer)
+                    entry = entry_of(self.settings, self.key, order.manifest, answer)
                     self.store.post(entry)
                     self.trained[entry.round] = order.manifest
                     self.run(self.session.update_ready(entry, self.now))

@@ -12,6 +12,7 @@ import pytest
 
 from gossamer.agent.config import load
 from gossamer.cli.fleet import parse_option
+from gossamer.compression import codec
 from gossamer.errors import ConfigError
 
 from .command import Run, apart
@@ -182,6 +183,38 @@ def test_a_job_from_create_to_export(run: Run, fleet: Path, mine: str, tmp_path:
     run("job", "export", "gate", "m.npz", "--state", fleet).refused("no job 'gate'", "job list")
     (tmp_path / "job.toml").write_text(JOB + "seed = 5\n")
     run(*words).refused("taken")
+
+
+def test_a_job_whose_codec_is_chosen_for_it(run: Run, fleet: Path, mine: str, tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(JOB + 'codec_up = "auto"\ncodec_down = "auto"\n')
+    words = ("job", "create", "job.toml", "--trainer", mine, "--state", fleet)
+    tried = json.loads(run(*words, "--dry-run", "--json").out)
+    assert tried["created"] is False
+    for key in ("codec_up", "codec_down"):
+        assert codec(tried[key]).spec == tried[key] in tried["why"]
+    assert "a participation" in tried["why"]
+    assert "no jobs yet" in run("job", "list", "--state", fleet).out
+    shown = run(*words).out
+    assert tried["codec_up"] in shown
+    assert "why" in shown
+    (tmp_path / "job.toml").write_text(JOB + 'codec_up = "auto"\n')
+    run(*words).refused("codec_up and codec_down", "'auto'")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('codec_up = "randk:0.1/fp16"', ("ef21 needs a codec",)), ('rule = "median"', ("rule 'mean'", "'median'")),
+        ('codec_up = "hist:20"', ("other than hist",)), ('codec_up = "auto"\ncodec_down = "auto"', ("'auto'",)),
+    ],
+)  # fmt: skip
+def test_what_ef21_cannot_go_with(
+    run: Run, fleet: Path, mine: str, tmp_path: Path, text: str, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "job.toml").write_text(f'{JOB}memory = "ef21"\n{text}\n')
+    run("job", "create", "job.toml", "--trainer", mine, "--state", fleet, "--dry-run").refused(
+        "memory = 'ef21'", *words
+    )
 
 
 def test_the_installed_script_finds_a_trainer_in_the_working_directory(fleet: Path, mine: str, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from gossamer.compression.auto import (
     FREE_SECONDS,
     GENEROUS,
     HIST_PARAMETERS,
+    MOMENTUM,
+    PLAIN,
     Choice,
     JobFacts,
     LinkFacts,
@@ -19,7 +21,17 @@ from gossamer.compression.auto import (
     choose,
     for_device,
 )
-from gossamer.compression.auto_costs import FITTED, Shape, body_bytes, captured, corrected, epoch_factor, gain
+from gossamer.compression.auto_costs import (
+    FITTED,
+    Shape,
+    body_bytes,
+    captured,
+    corrected,
+    epoch_factor,
+    gain,
+    rounds_factor,
+    waits,
+)
 from gossamer.errors import InputError
 
 MNIST = JobFacts(((784, 128), (128,), (128, 10), (10,)), frozenset({0}), devices=20, examples=200)
@@ -33,13 +45,13 @@ GPRS = LinkFacts(1250.0, 0.15, 2500.0)
 WIFI = LinkFacts(1250.0, 0.05, 1e6, metered=False)
 
 MEASURED_DIGITS = [
-    # share, epochs, mean rounds to 97 % and mean payload of a device: seeds 0 and 2, batch 8, rate 0.1, fedavg
-    (0.02, 4, 20.5, 8042),
-    (0.02, 8, 19.5, 7640),
-    (0.05, 4, 16.5, 13144),
-    (0.05, 8, 11.5, 9027),
-    (0.1, 4, 12.0, 15918),
-    (0.1, 8, 9.0, 11764),
+    # method, share, rounds to 97 % and payload of a device: means of seeds 0 to 2, 8 epochs of batch 8, rate 0.2,
+    # fedavgm:1.0/0.5
+    ("hist", 0.04, 17.7, 10_528),
+    ("hist", 0.06, 14.0, 11_404),
+    ("hist", 0.08, 11.7, 11_845),
+    ("hist", 0.1, 13.3, 16_501),
+    ("ternary", 0.1, 14.3, 19_150),
 ]
 
 
@@ -55,8 +67,8 @@ def test_a_choice_can_be_used(facts: JobFacts, envelope: float) -> None:
     assert f"{facts.shape.parameters:,} parameters" in choice.explain()
 
 
-def test_wide_models_take_hist_and_small_ones_do_not() -> None:
-    assert [choose(facts, GPRS).method for facts in ALL] == ["hist", "hist", "ternary", "hist", "ternary"]
+def test_all_but_the_smallest_models_take_hist() -> None:
+    assert {choose(facts, GPRS).method for facts in ALL} == {"hist"}
     just_below = JobFacts(((HIST_PARAMETERS - 1,),))
     assert choose(just_below, GPRS).method == "ternary"
 
@@ -69,8 +81,8 @@ def test_a_dearer_envelope_asks_for_fewer_and_larger_messages() -> None:
 
 
 def test_mnist_is_near_what_was_found_by_hand() -> None:
-    """algorithms.md: k = 400 with an envelope of 1,200 bytes, 200 where only payload counts."""
-    assert 200 <= int(choose(MNIST, LinkFacts(1200.0)).codec_up.removeprefix("hist:")) <= 600
+    """Sweeps found 400 to 800 coefficients with an envelope of 1,500 bytes; payload alone asks for fewer."""
+    assert 400 <= int(choose(MNIST, LinkFacts(1500.0)).codec_up.removeprefix("hist:")) <= 800
     assert int(choose(MNIST, LinkFacts(0.0)).codec_up.removeprefix("hist:")) <= 200
 
 
@@ -78,6 +90,34 @@ def test_cohorts_send_less_down_than_up() -> None:
     one, ten = choose(MNIST, GPRS), choose(COHORTS, GPRS)
     assert one.codec_up == one.codec_down
     assert int(ten.codec_down.removeprefix("hist:")) < int(ten.codec_up.removeprefix("hist:"))
+
+
+def test_momentum_is_for_messages_that_leave_little_waiting() -> None:
+    assert {choose(facts, GPRS).server_step for facts in ALL} == {MOMENTUM}
+    little, much = (waits(*[captured("hist", share, DIGITS.shape)] * 2) for share in (0.1, 0.0005))
+    assert rounds_factor(little, momentum=True) < rounds_factor(little, momentum=False)
+    assert rounds_factor(much, momentum=True) > rounds_factor(much, momentum=False)
+
+
+def test_a_device_does_not_choose_the_server_step() -> None:
+    plain = dataclasses.replace(choose(MNIST, GPRS), server_step=PLAIN)
+    assert for_device(plain, GPRS).server_step == for_device(plain, WIFI).server_step == PLAIN
+    assert for_device(plain, GPRS).share < choose(MNIST, GPRS).share  # waiting costs less without momentum
+
+
+def test_a_device_that_was_not_told_the_server_step_decides_as_the_job_did() -> None:
+    for facts in ALL:
+        choice = choose(facts, GPRS)
+        assert for_device(dataclasses.replace(choice, server_step=""), GPRS).codec_up == choice.codec_up
+
+
+def test_cohorts_pay_for_a_connection_each_time() -> None:
+    assert "envelope of 5,239" in choose(COHORTS, GPRS).explain()
+    assert "envelope of 1,250" in choose(MNIST, GPRS).explain()
+
+
+def test_wide_models_train_for_fewer_epochs() -> None:
+    assert [choose(facts, GPRS).local_epochs for facts in ALL] == [4, 4, 8, 4, 8]
 
 
 def test_epochs_and_batch_follow_what_a_device_can_do() -> None:
@@ -126,33 +166,44 @@ def test_a_residual_that_piles_up_makes_a_device_send_more() -> None:
 # -- the model ---------------------------------------------------------------------------------------------
 
 
+def foretold_rounds(method: str, share: float) -> float:
+    part = captured(method, share, DIGITS.shape)
+    return rounds_factor(waits(part, part), momentum=True)
+
+
 def test_the_model_foretells_the_rounds_of_digits() -> None:
-    """One factor for the federation; each measured number of rounds within 20 %, and 10 % in the mean."""
-    foretold = [epoch_factor(e) / captured("ternary", share, DIGITS.shape) for share, e, _, _ in MEASURED_DIGITS]
-    logs = [math.log(rounds / f) for f, (_, _, rounds, _) in zip(foretold, MEASURED_DIGITS, strict=True)]
+    """One factor for the federation; each measured number of rounds within 25 %, and 15 % in the mean."""
+    logs = [math.log(rounds / foretold_rounds(method, share)) for method, share, rounds, _ in MEASURED_DIGITS]
     errors = [abs(each - sum(logs) / len(logs)) for each in logs]
-    assert max(errors) < 0.2
-    assert sum(errors) / len(errors) < 0.1
+    assert max(errors) < 0.25
+    assert sum(errors) / len(errors) < 0.15
 
 
-@pytest.mark.parametrize(("envelope", "bound"), [(500.0, 1.2), (1250.0, 1.15), (2500.0, 1.15)])
+@pytest.mark.parametrize(("envelope", "bound"), [(500.0, 1.15), (1470.0, 1.15), (2500.0, 1.25)])
 def test_what_the_model_ranks_first_is_near_the_best_measured(envelope: float, bound: float) -> None:
-    """15 % at the envelope that was measured (1,250) and above; at 500 bytes it misses that by one point."""
+    """15 % at the envelope that was measured (1,470) and below; at 2,500 it takes 10 %, which seed 1 ran badly with."""
 
-    def wire(row: tuple[float, int, float, int]) -> float:
+    def wire(row: tuple[str, float, float, int]) -> float:
         return row[2] * envelope + 1.1 * row[3]
 
-    def foretold(row: tuple[float, int, float, int]) -> float:
-        price = envelope + 1.1 * 2 * body_bytes("ternary", row[0], DIGITS.shape)
-        return price * epoch_factor(row[1]) / captured("ternary", row[0], DIGITS.shape)
+    def foretold(row: tuple[str, float, float, int]) -> float:
+        return (envelope + 2.2 * body_bytes(row[0], row[1], DIGITS.shape)) * foretold_rounds(row[0], row[1])
 
     assert wire(min(MEASURED_DIGITS, key=foretold)) <= bound * min(wire(row) for row in MEASURED_DIGITS)
 
 
 def test_body_bytes_are_near_the_real_ones_of_digits() -> None:
-    for share, _, rounds, payload in MEASURED_DIGITS:
-        ours = body_bytes("ternary", share, DIGITS.shape)
+    for method, share, rounds, payload in MEASURED_DIGITS:
+        ours = body_bytes(method, share, DIGITS.shape)
         assert ours == pytest.approx(payload / (2 * rounds - 1), rel=0.12)  # nothing comes down before round 0
+
+
+def test_epochs_beyond_the_knee_hardly_count() -> None:
+    for shape, knee in ((DIGITS.shape, 8), (MNIST.shape, 4)):
+        factors = [epoch_factor(epochs, shape) for epochs in (1, knee // 2, knee, 2 * knee)]
+        assert factors == sorted(factors, reverse=True)
+        assert factors[2] < 0.9 * factors[1]
+        assert factors[3] > 0.95 * factors[2]
 
 
 def test_captured_energy_as_measured_for_mnist() -> None:
@@ -164,7 +215,7 @@ def test_captured_energy_as_measured_for_mnist() -> None:
 
 
 def test_gain_of_a_basis() -> None:
-    assert gain(Shape(3316, 2280, True)) == 1.0
+    assert gain(Shape(3316, 2280, True)) == FITTED.least_gain
     assert gain(MNIST.shape) == pytest.approx(2 * gain(dataclasses.replace(MNIST.shape, has_axes=False)))
 
 
@@ -175,7 +226,7 @@ def test_correction_is_neutral_bounded_and_grows_with_the_rounds() -> None:
 
 
 def test_constants_can_be_given() -> None:
-    no_gain = dataclasses.replace(FITTED, hist_parameters_per_gain=1e9, hist_bits=9.0)
+    no_gain = dataclasses.replace(FITTED, hist_parameters_per_gain=1e9, least_gain=1.0, hist_bits=9.0)
     assert choose(MNIST, GPRS, constants=no_gain).method == "ternary"
 
 

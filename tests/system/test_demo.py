@@ -65,6 +65,20 @@ def test_the_demo_is_the_simulation_to_the_bit(tmp_path: Path):
     assert sum(figures["ip_bytes_by_cause"].values()) == figures["ip_bytes"]
 
 
+@pytest.mark.parametrize(("up", "down"), [("hist:0.05", "hist:0.05"), ("nf4", "hist:0.05"), ("auto", "auto")])
+def test_with_history_codebooks_and_auto_it_is_still_the_simulation(tmp_path: Path, up: str, down: str):
+    size = ("--data", "digits", "--devices", "4", "--cohorts", "2", "--rounds", "8")
+    figures = run_demo(tmp_path, *size, "--codec", up, *(() if up == "auto" else ("--codec-down", down)))
+    options = DemoOptions("digits", 0, 4, 2, 8, up, down, "mean", 0, "none")
+    trainers, judge = fleet("digits", 4, 0)
+    simulation = Simulation(job_settings(options, defaults_for("digits", "mean")), trainers)
+    *_, last = simulation.rounds(judge)
+    assert figures["model_digest"] == last.digest.hex()
+    assert (figures["payload_bytes_up"], figures["payload_bytes_down"]) == (last.payload_up, last.payload_down)
+    assert figures["rejected"] == figures["restarts"] == 0
+    assert (figures["codec"], figures["codec_down"]) == (simulation.settings.codec_up, simulation.settings.codec_down)
+
+
 def test_two_liars_are_held_by_clipped_differences_and_not_by_the_mean(tmp_path: Path):
     attacked = ("--attackers", "2", "--attack", "shift-back")
     clean = run_demo(tmp_path / "clean", "--rule", "clipped-differences")
