@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from gossamer.demo.options import DemoOptions
     from gossamer.demo.settings import DemoSettings
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
 
 def demo(
     data: Annotated[str, typer.Option(help="watch: smartwatch recordings, ten people; digits: 8x8 images.")] = "watch",
