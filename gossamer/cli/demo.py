@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gossamer.cli.threads import ONE_THREAD
 from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.cli.demo import ONE_THREAD
+from gossamer.cli.threads import ONE_THREAD
 
 from .command import Run, here
 
