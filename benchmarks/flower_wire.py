@@ -161,7 +161,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--federation", default="mnist20")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--codec", default="hist:400", help="up")
+    parser.add_argument("--codec", default="hist:611", help="up")
     parser.add_argument("--codec-down", default="", help="if it is not said, what federations.toml has for up")
     parser.add_argument("--flower-rounds", type=int, default=5, help="rounds measured, at least 2")
     parser.add_argument("--flwr", default="flwr", help="what pip installs, as flwr==1.29.0")
