@@ -25,7 +25,9 @@ NUMPY = "2.2.6"
 VERSION = f"aarch64-{SUITE}-numpy-{NUMPY}-1"
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 NEEDED = ("qemu-aarch64-static", "debootstrap", "dpkg-deb", "tar")
-MAKE_SECONDS = 170
+MAKE_SECONDS = 400
+ATTEMPTS = 3
+"""Of what fetches from a mirror: one hiccup is not a failure."""
 
 
 class ArmUnavailable(Exception):
@@ -60,7 +62,7 @@ def arm_root() -> Path:
 
 def _make(root: Path, search: str) -> None:
     options = ["--arch=arm64", "--foreign", "--variant=minbase", f"--include={PACKAGES}"]
-    _run(["debootstrap", *options, SUITE, str(root), MIRROR], search)
+    _fetch(["debootstrap", *options, SUITE, str(root), MIRROR], search)
     for package in sorted(root.glob("var/cache/apt/archives/*.deb")):
         unpack = 'dpkg-deb --fsys-tarfile "$0" | tar -x -C "$1" --keep-directory-symlink'
         _run(["sh", "-c", unpack, str(package), str(root)], search)
@@ -69,9 +71,19 @@ def _make(root: Path, search: str) -> None:
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (28, 27, 17)]
     wheel = ["--no-deps", "--only-binary=:all:", *platforms, "--platform=manylinux2014_aarch64"]
     python = ["--python-version", PYTHON, "--implementation", "cp", f"numpy=={NUMPY}"]
-    _run([sys.executable, "-m", "pip", "download", "-q", *wheel, *python, "-d", str(wheels)], search)
+    _fetch([sys.executable, "-m", "pip", "download", "-q", *wheel, *python, "-d", str(wheels)], search)
     for path in wheels.glob("*.whl"):
         zipfile.ZipFile(path).extractall(root / "site")
+
+
+def _fetch(command: list[str], search: str) -> None:
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            _run(command, search)
+            return
+        except ArmUnavailable:
+            if left == 0:
+                raise
 
 
 def _run(command: list[str], search: str) -> None:
