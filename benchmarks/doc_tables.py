@@ -157,7 +157,7 @@ def accuracy() -> str:
 
 
 def auto_against_best() -> str:
-    """``auto`` beside the best fixed codec of each federation, by wire bytes of the seeds that both reached."""
+    """``auto`` beside the best fixed codec of each federation, by wire bytes, where every seed got there."""
     rows = [r for r in records("bytes_to_accuracy") if r["codec"] not in UNCOMPRESSED]
     if not any(_is_auto(r) for r in rows):
         raise NotMeasured(COMMANDS["bytes_to_accuracy"])
@@ -169,8 +169,10 @@ def auto_against_best() -> str:
         if mine is None or not fixed:
             continue
         best = min(fixed, key=lambda m: float(m["wire_kB"]))
+        whole = all(len(set(side["reached"].split("/"))) == 1 for side in (mine, best))
+        ratio = f"{mine['wire_kB'] / best['wire_kB'] - 1:+.0%}" if whole else "not every seed got there"
         sides = [mine["reached"], mine["rounds"], _kilo(mine["wire_kB"]), f"`{best['codec']}`", best["rounds"],
-                 _kilo(best["wire_kB"]), f"{mine['wire_kB'] / best['wire_kB'] - 1:+.0%}"]  # fmt: skip
+                 _kilo(best["wire_kB"]), ratio]  # fmt: skip
         out.append([name, *sides])
     return markdown(["federation", "`auto`: reached", "rounds", "wire, kB", "best fixed", "rounds", "wire, kB",
                      "`auto` over it"], out)  # fmt: skip

@@ -45,7 +45,7 @@ def _method_and_share(spec: str, model: SharedModel) -> tuple[str, float]:
         value = float(text)
     except ValueError:
         return spec, 1.0
-    return name, value / model.layout.size if value > 1 else value
+    return name, value / model.layout.size if name == "hist" and value >= 1 else value
 
 
 def _progress(round_: int, state: State | None, delta: Any) -> Progress:

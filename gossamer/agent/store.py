@@ -225,6 +225,10 @@ class AgentStore:
                     db.execute(statement)
                 db.execute("INSERT INTO identity VALUES (?, ?)", (fleet, device))
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version == 1:  # 2 has added a table
+            with self._db.transaction() as db:
+                db.execute(_SCHEMA.split(";\n")[-2])
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} has format {version}, this agent reads {SCHEMA_VERSION}: install the agent "

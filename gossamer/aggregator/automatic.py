@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from gossamer.aggregator.jobs import AUTO, JobSettings
@@ -19,12 +18,8 @@ def facts_of(layout: Layout, devices: int, cohorts: int) -> JobFacts:
 
 
 def decided(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSettings, Choice | None]:
-    """Settings with codecs, server step, local epochs and batch in the place of "auto", and why; or as they are.
-
-    Raises:
-        ConfigError: one of the two codecs is "auto" and the other is not.
-    """
-    if settings.codec_up != AUTO or not math.prod([layout.size]):
+    """Settings with codecs, server step, local epochs and batch in the place of "auto", and why; or as they are."""
+    if settings.codec_up != AUTO or layout.size == 0:
         return settings, None
     link = LinkFacts(
         settings.link.envelope_bytes, settings.link.per_byte_micro / 1e6, settings.link.bytes_per_second,

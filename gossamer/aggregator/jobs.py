@@ -44,6 +44,7 @@ from gossamer.wire.limits import MAX_OBJECT_BYTES
 from gossamer.wire.participation import Participation, ParticipationRule
 
 AUTO = "auto"
+MAX_MEMORY_CHARS = 24  # it travels in the manifest
 MICRO = 1_000_000  # learning rates travel as integers
 SCHEDULES = ("constant", "cosine")
 AT_DEADLINE = ("seal", "extend")
@@ -183,6 +184,12 @@ class JobSettings:
             summed = memory(self.memory).summed
         except InputError as error:
             raise ConfigError(f"job {self.name}: {error}") from error
+        if self.device_choice and method_of(self.codec_up) not in ("ternary", HIST.name):
+            raise ConfigError(
+                f"device_choice: expected codec_up to be ternary or hist, which devices can choose about; got "
+                f"{self.codec_up!r}"
+            )
+        _expect(len(self.memory) <= MAX_MEMORY_CHARS, "memory", self.memory, f"at most {MAX_MEMORY_CHARS} characters")
         varied = automatic or self.device_choice or codec(self.codec_up).method == HIST.name
         if summed and (self.rule != "mean" or varied):
             what = f"rule {self.rule!r} and codec_up {self.codec_up!r}"

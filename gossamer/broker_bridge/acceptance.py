@@ -147,9 +147,8 @@ def _check_body(db: Connection, job: JobView, body: bytes, base_version: int) ->
         what = f"expected a body of {expected}, this one begins with {body[:1].hex()}"
         raise Refused(Reason.UNKNOWN_CODEC.label, what)
     try:
-        open_body(
-            body, job.d, _context(db, job, base_version)
-        )  # checks all of it: what opens decodes to d finite numbers
+        # This checks all of it: what opens decodes to d finite numbers.
+        open_body(body, job.d, _context(db, job, base_version))
     except MalformedBody as error:
         # Its signature is good, so nothing happened on the way: it was made so.
         reason = Reason.NON_FINITE if "finite" in str(error) else Reason.WRONG_LAYOUT

@@ -26,7 +26,7 @@ from gossamer.compression.arrays import MAX_COORDINATES, Vector
 from gossamer.compression.codec import Body, Codec
 from gossamer.compression.context import Context
 from gossamer.compression.frame import Frame
-from gossamer.compression.lattice import MAX_LATTICE, from_lattice, narrowed
+from gossamer.compression.lattice import LATTICE_BITS, MAX_LATTICE, from_lattice, narrowed
 from gossamer.compression.levels import decode_levels, encode_levels
 from gossamer.compression.registry import Method
 from gossamer.errors import InputError, LatticeOverflow, MalformedBody, UnknownCodec
@@ -35,7 +35,11 @@ TAG = 0x20
 ZERO_BELOW = 0.62
 """Of a step: what is smaller becomes 0. Wider than the half of plain rounding, since a zero costs almost nothing."""
 SINGLE_LIMIT = 15
-"""The largest level of one message; what is beyond it goes into the residual."""
+"""The largest level of a message that sets the scale; what is beyond it goes into the residual."""
+FIXED_LIMIT = 255
+"""The same at a scale that the cycle's first step has set: later ones may be much larger."""
+LEAST_SHARE = 64
+"""The step is at least this part of the largest coefficient, so that a peak is sent within a few messages."""
 BYTES_PER_LEVEL = 4
 """At most: the place among d, 15 flags of magnitude, a sign. As a rule it is less than one."""
 COARSER = 32
@@ -114,8 +118,8 @@ def _frame(context: Context) -> Frame:
     return context.frame
 
 
-def _quantised(u: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.int32]:
-    magnitude = np.minimum(np.floor(np.abs(u) / step + (1.0 - ZERO_BELOW)), SINGLE_LIMIT)
+def _quantised(u: npt.NDArray[np.float64], step: float, limit: int = SINGLE_LIMIT) -> npt.NDArray[np.int32]:
+    magnitude = np.minimum(np.floor(np.abs(u) / step + (1.0 - ZERO_BELOW)), limit)
     return np.where(u < 0, -magnitude, magnitude).astype(np.int32)
 
 
@@ -123,7 +127,10 @@ def _scale_for(u: npt.NDArray[np.float64], count: int) -> int:
     """The code of the smallest step that leaves at most ``count`` levels, or nearly."""
     magnitude = np.abs(u)
     kth = float(np.partition(magnitude, u.size - count)[u.size - count])
-    code = int(scales.round_nearest(np.array([max(kth, 2.0**-100) / ZERO_BELOW]))[0])
+    largest = float(magnitude.max())
+    # With fewer than ``count`` coefficients at all, the scale is that of the largest; none is finer than the lattice.
+    least = largest / (LEAST_SHARE if kth else SINGLE_LIMIT)
+    code = int(scales.round_nearest(np.array([max(kth / ZERO_BELOW, least, 2.0**-LATTICE_BITS)]))[0])
     while np.count_nonzero(magnitude / scales.value(code) + (1.0 - ZERO_BELOW) >= 1.0) > count:
         code += 1  # of equal magnitudes either all go or none
     return code
@@ -156,8 +163,9 @@ class HistCodec(Codec):
             code = 0 if context.scale_code is None else context.scale_code
             return write_levels(np.zeros(size, dtype=np.int32), code, context)
         u = frame.basis.forward(x)
-        if context.scale_code:  # fixed by the cycle's first step: as many levels as that gives
-            return write_levels(_quantised(u, scales.value(context.scale_code)), context.scale_code, context)
+        if context.scale_code is not None:  # fixed by the cycle's first step: as many levels as that gives
+            levels = _quantised(u, scales.value(context.scale_code), FIXED_LIMIT)
+            return write_levels(levels, context.scale_code, context)
         code = _scale_for(u, self._count(size))
         while len(body := write_levels(_quantised(u, scales.value(code)), code, context)) > self.max_bytes(x.size):
             code += COARSER  # levels where no message has had any, dear to code: send fewer of them

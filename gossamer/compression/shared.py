@@ -84,6 +84,8 @@ class SharedModel:
             except LatticeOverflow as error:
                 raise MalformedBody(f"expected a step on the lattice: {error}") from error
         levels, code = hist.read_levels(body, self.context(upward=False))
+        if not levels.any():  # nothing moves, and no scale is set
+            return self._advanced(self, rounds)
         if self.scale_code not in (None, code):
             raise MalformedBody("expected the scale that this cycle's first step has set, got another")
         return self._with_levels(self.frame, levels.astype(np.int32), code, rounds)

@@ -7,7 +7,7 @@
                     0x05 snapshot: the statistics, the model at the start of the present cycle (`integers`),
                          and the parts from there
 
-All of a delta's candidates are made and the shortest that leads to the right digest is kept.
+All of a delta's candidates are made and the shortest is kept.
 """
 
 from __future__ import annotations
@@ -138,22 +138,29 @@ def _shortest(early: SharedModel, steps: list[bytes], late: SharedModel) -> byte
     if len(steps) <= objects.MAX_CHAIN:
         candidates.append(objects.chain(steps))
     if all(hist.is_hist(body) for body in steps):
-        candidates.append(bytes([SUMMED]) + _summed(early, steps))
+        summed = _summed(early, steps, late)
+        candidates += [bytes([SUMMED]) + summed] if summed else []
     elif not any(hist.is_hist(body) for body in steps):
         change = late.weights.astype(np.int64) - early.weights
         candidates.append(objects.encode_delta([], change.astype(np.int32)))
     return min(candidates, key=len)
 
 
-def _summed(early: SharedModel, steps: list[bytes]) -> bytes:
-    context = early.context(upward=False)
+def _summed(early: SharedModel, steps: list[bytes], late: SharedModel) -> bytes | None:
+    """One body for steps of one cycle; None if their levels' sum is beyond what a body or the basis can hold."""
     if len(steps) == 1:
         return steps[0]
-    total, code = hist.read_levels(steps[0], context)
-    total = total.astype(np.int32)
-    for body in steps[1:]:
-        total += hist.read_levels(body, context)[0]
-    return hist.write_levels(total, code, context)
+    context = early.context(upward=False)
+    read = [hist.read_levels(body, context) for body in steps]
+    total = sum((levels.astype(np.int32) for levels, _ in read), np.int32(0))
+    code = next((code for levels, code in read if levels.any()), 0)
+    try:
+        body = hist.write_levels(total, code, context)
+        reached = early.after(body, len(steps))
+    except (InputError, MalformedBody):
+        return None
+    # Steps that cancel out leave a scale behind, which their sum does not set.
+    return body if reached.digest == late.digest else None
 
 
 def _parts_to(beginning: SharedModel, model: SharedModel) -> bytes:

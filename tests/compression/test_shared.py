@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossamer.compression import codec, hist
+from gossamer.compression import codec, decode, hist
 from gossamer.compression.arrays import Lattice
 from gossamer.compression.lattice import digest, from_lattice
 from gossamer.compression.layout import Layout
@@ -126,6 +126,34 @@ def test_updates_read_in_another_frame_are_not_what_was_sent() -> None:
     except MalformedBody:
         return
     assert not np.array_equal(right, wrong)
+
+
+@pytest.mark.parametrize("quiet", [0, 1, 2])
+def test_a_step_that_moves_nothing_sets_no_scale(quiet: int) -> None:
+    """A round without updates at the start of a cycle leaves the next ones free to choose theirs."""
+    model, steps = SharedModel.first(LAYOUT, weights(0), 4), []
+    versions = [model]
+    for number in range(4):
+        wanted = np.zeros(LAYOUT.size) if number <= quiet else np.random.default_rng(number).normal(size=LAYOUT.size)
+        steps.append(codec("hist:0.1").encode(wanted, seed=0, context=model.context(upward=False)))
+        model = model.after(steps[-1])
+        versions.append(model)
+        assert (model.scale_code is None) == (number <= quiet or number == 3)
+    assert not np.array_equal(model.weights, weights(0))
+    for early in range(4):
+        assert apply_delta(versions[early], encode_delta(versions[early], steps[early:], model)).digest == model.digest
+
+
+@pytest.mark.parametrize("spec", ["hist:300", "hist:5000"])
+def test_fewer_coefficients_than_levels(spec: str) -> None:
+    """What is sparse in the basis arrives, however many levels there might be."""
+    layout = Layout((("0", (1500, 4)),))  # beyond the limits of a basis: its coefficients are its values
+    model = SharedModel.first(layout, np.zeros(6000, np.int32), 1)
+    x = np.zeros(6000, np.float32)
+    x[::200] = 0.1
+    context = model.context(upward=True)
+    rest = x - decode(codec(spec).encode(x, seed=0, context=context), 6000, context)
+    assert np.linalg.norm(rest) < 0.1 * np.linalg.norm(x)
 
 
 def test_steps_that_do_not_lead_there() -> None:
