@@ -7,7 +7,7 @@ back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from gossamer.errors import InputError
 
 Plain = int | float | str | bytes
+NAMED = "+"
+"""Before the keys of named memories: they never meet the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class State:
         rounds: how many rounds were aggregated into it (a round without usable updates does not count).
         vector: float64 (d,) little-endian, or empty.
         norms: float64 little-endian, of any length the rule bounds, or empty.
+        named: further memories, (name, bytes) in ascending order of names; each owner bounds its own.
     """
 
     spec: str
@@ -34,16 +37,27 @@ class State:
     rounds: int = 0
     vector: bytes = b""
     norms: bytes = b""
+    named: tuple[tuple[str, bytes], ...] = ()
 
     def to_dict(self) -> dict[str, Plain]:
-        """A map of plain values; deterministic."""
+        """A map of plain values; deterministic. A named memory has the key ``+name``."""
         return {
             "spec": self.spec,
             "d": self.d,
             "rounds": self.rounds,
             "vector": self.vector,
             "norms": self.norms,
+            **{f"{NAMED}{name}": data for name, data in self.named},
         }
+
+    def memory(self, name: str) -> bytes:
+        """A named memory; empty if there is none yet."""
+        return dict(self.named).get(name, b"")
+
+    def remember(self, **memories: bytes) -> State:
+        """The state with these named memories in the place of what they were; empty ones are dropped."""
+        merged = {**dict(self.named), **memories}
+        return replace(self, named=tuple(sorted((name, data) for name, data in merged.items() if data)))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object], *, spec: str, d: int) -> State:
@@ -60,7 +74,10 @@ class State:
             raise InputError(f"stored state of {spec!r} is damaged: begin with init(d)")
         if len(vector) not in (0, 8 * d) or len(norms) % 8:
             raise InputError(f"stored state of {spec!r} has vectors of a wrong length: begin with init(d)")
-        return cls(spec, d, rounds, vector, norms)
+        named = {key[len(NAMED) :]: value for key, value in data.items() if key.startswith(NAMED)}
+        if not all(isinstance(value, bytes) for value in named.values()):
+            raise InputError(f"stored state of {spec!r} is damaged: begin with init(d)")
+        return cls(spec, d, rounds, vector, norms).remember(**named)  # type: ignore[arg-type]  # just checked
 
     def read_vector(self) -> NDArray[np.float64]:
         """``vector`` as float64 (d,); zeros if nothing is remembered yet."""
