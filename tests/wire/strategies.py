@@ -105,7 +105,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
 headers = st.builds(UpdateHeader, counters, counters, counters, small, small, update_sections)
 
 participations = st.integers(1, 1 << 32).flatmap(
-    lambda devices: st.builds(Participation, st.integers(0, 1), seeds, st.just(devices), st.integers(1, devices))
+    lambda devices: st.builds(Participation, st.integers(0, 5), seeds, st.just(devices), st.integers(1, devices))
 )
 ways = st.builds(
     Way, counters, ids, st.integers(1, limits.MAX_OBJECT_BYTES), st.sampled_from([Kind.DELTA, Kind.SNAPSHOT])
