@@ -107,7 +107,8 @@ class View:
     """What the server's half sees of a round beside the aggregate.
 
     ``shared`` and ``target``, both (1 + companions, d): what devices hold, and where the server is with the same
-    vectors before compression. ``devices`` in the fleet; ``counted`` updates in the aggregate, with their ``sections``.
+    vectors before compression. ``devices`` in the fleet; ``counted`` updates in the aggregate, with their ``sections``;
+    ``seed`` is the job's.
     """
 
     shared: Vector
@@ -117,6 +118,7 @@ class View:
     round: int
     cohorts: int
     sections: Sequence[Sections] = ()
+    seed: int = 0
 
 
 Memory = Mapping[str, Vector]

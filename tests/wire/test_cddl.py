@@ -18,7 +18,8 @@ from tests.wire import naive, strategies
 
 GRAMMAR = (Path(gossamer.wire.__file__).parent / "gossamer.cddl").read_text()
 # One schema per rule: pycddl 0.6 takes some wrong arrays if the root is a choice of arrays.
-RULES = [*(name.lower() for name in naive.MESSAGES), "manifest", "plain-header", "wide-header", "envelope", "update-aad"]
+PAYLOADS = ["manifest", "plain-header", "wide-header", "envelope", "update-aad"]
+RULES = [*(name.lower() for name in naive.MESSAGES), *PAYLOADS]
 SCHEMAS = {rule: pycddl.Schema(f"root = {rule}\n{GRAMMAR}") for rule in RULES}
 
 
