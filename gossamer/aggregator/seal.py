@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from gossamer.aggregator.jobs import JobSettings
 from gossamer.aggregator.rules import Report, State, Update, Updates, rule
-from gossamer.aggregator.server_step import server_step
+from gossamer.aggregator.server_step import Turn, server_step
 from gossamer.compression import codec
 from gossamer.compression.codebooks import Codebooks, Usage
 from gossamer.compression.lattice import LATTICE_BITS, from_lattice, to_lattice
@@ -132,9 +132,13 @@ def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings, *
     if summed is not None:
         summed = summed.plus((units, 1) for units in _sent(updates, d))
         aggregate = summed.step(devices)
-    target, server_memory, saturated = state.target, state.server, 0
-    if not report.shortfall:
-        move, server_memory = server_step(settings.server_step).apply(state.server, aggregate)
+    target, saturated = state.target, 0
+    optimizer, turn = server_step(settings.server_step), Turn(state.version, settings.cohorts)  # a version per round
+    if report.shortfall:
+        move, server_memory = optimizer.skip(state.server, turn)
+    else:
+        move, server_memory = optimizer.apply(state.server, aggregate, turn)
+    if move is not None:
         target, saturated = _moved(state.target, move)
     step, model = _step(state.model, target, settings, state.version + 1)
     codebooks = _refitted(state, updates)
