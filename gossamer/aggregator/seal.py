@@ -30,7 +30,7 @@ from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.prepare import prepared
 from gossamer.aggregator.rules import Report, State, Update, Updates, rule
 from gossamer.aggregator.rules.state import pack, unpack
-from gossamer.aggregator.server_step import server_step
+from gossamer.aggregator.server_step import Turn, server_step
 from gossamer.compression import codec
 from gossamer.compression.codebooks import Codebooks, Usage
 from gossamer.compression.lattice import LATTICE_BITS, from_lattice, to_lattice
@@ -153,25 +153,34 @@ def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings, *
     if after.memory is not None:
         summed = after.memory.plus((units, 1) for units in _sent(updates, d))
         aggregate, after = summed.step(devices), replace(after, memory=summed)
-    saturated = 0
-    if not report.shortfall:
-        moves, after = _moves(after, aggregate, settings, ready, report, devices)
-        target, saturated = _moved(state.target, moves.reshape(-1))
-        after = replace(after, target=target)
+    if chosen.steps and not report.shortfall:
+        moves, after = _stepped(after, aggregate, settings, ready, report, devices)
+    else:
+        moves, after = _optimized(after, None if report.shortfall else aggregate, settings)
+    target, saturated = (after.target, 0) if moves is None else _moved(after.target, moves.reshape(-1))
+    after = replace(after, target=target)
     step, model = _step(state.model, after.target, settings, after.version)
     return SealResult(replace(after, model=model), step, model.digest, report, saturated)
 
 
-def _moves(
+def _optimized(
+    state: EngineState, aggregate: Vector | None, settings: JobSettings
+) -> tuple[Vector | None, EngineState]:
+    """What the job's server step makes of an aggregate (d,), or of a round that has none: (rows, d) or None."""
+    optimizer, turn = server_step(settings.server_step), Turn(state.version - 1, settings.cohorts)  # a version a round
+    if aggregate is None:
+        move, memory = optimizer.skip(state.server, turn)
+    else:
+        move, memory = optimizer.apply(state.server, aggregate, turn)
+    if move is None:
+        return None, replace(state, server=memory)
+    return np.pad(move, (0, (state.rows - 1) * state.d)), replace(state, server=memory)
+
+
+def _stepped(
     state: EngineState, aggregate: Vector, settings: JobSettings, ready: Sequence[Update], report: Report, devices: int
-) -> tuple[Vector, EngineState]:
-    """What an aggregate (d,) does to the target, (rows, d), and the memories after it."""
-    chosen = method(settings.method)
-    if not chosen.steps:
-        move, server_memory = server_step(settings.server_step).apply(state.server, aggregate)
-        moves = np.zeros((state.rows, state.d))
-        moves[0] = move
-        return moves, replace(state, server=server_memory)
+) -> tuple[Vector | None, EngineState]:
+    """What the method's own server half makes of an aggregate (d,): moves (rows, d)."""
     judged = zip(ready, report.verdicts, strict=True)  # both in ascending (device, round)
     counted = [update for update, verdict in judged if verdict.accepted]
     shared, target = (real(each).reshape(state.rows, -1) for each in (state.shared, state.target))
@@ -179,7 +188,7 @@ def _moves(
         shared, target, devices, len(counted), state.version - 1, settings.cohorts,
         [dict(update.sections) for update in counted], settings.seed,
     )  # fmt: skip
-    moves, memory = chosen.step(state.method, aggregate, view)
+    moves, memory = method(settings.method).step(state.method, aggregate, view)
     return moves, replace(state, method=memory)
 
 
