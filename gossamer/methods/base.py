@@ -25,6 +25,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.errors import InputError
+
 Vector = NDArray[np.float64]
 """(d,), or (rows, d)."""
 
@@ -171,3 +173,16 @@ class Method(ABC):
 def own_or_zeros(own: Vector | None, rows: int, d: int) -> Vector:
     """``own`` (rows, d), zeros before the first update."""
     return np.zeros((rows, d)) if own is None else own
+
+
+def remembered(memory: Memory, name: str, like: Vector) -> Vector:
+    """The server's vector of this name, zeros before the first round."""
+    return memory[name] if name in memory else np.zeros_like(like)
+
+
+def moved(view: View, weights: Vector, *companions: Vector) -> Vector:
+    """Moves (1 + companions, d) from those of the weights (d,) and of each companion (d,)."""
+    moves: Vector = np.stack([weights, *companions])
+    if moves.shape != view.target.shape:
+        raise InputError(f"expected moves of shape {view.target.shape}, got {moves.shape}")
+    return moves

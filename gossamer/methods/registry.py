@@ -8,11 +8,15 @@ from functools import lru_cache
 from gossamer.errors import ConfigError, InputError
 from gossamer.methods.base import Method
 from gossamer.methods.fedavg import FedAvg
+from gossamer.methods.feddyn import FedDyn
+from gossamer.methods.fednova import FedNova
 from gossamer.methods.fedprox import FedProx
 
 METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "fedavg": (FedAvg, 0, 0),
     "fedprox": (FedProx, 1, 1),
+    "feddyn": (FedDyn, 1, 1),
+    "fednova": (FedNova, 0, 1),
 }
 """Name -> what makes it from its numbers, the fewest and the most of them."""
 
