@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from gossamer.errors import ConfigError, InputError
 from gossamer.methods.base import Method
+from gossamer.methods.controlled import Scafcom, Scallion
 from gossamer.methods.fedavg import FedAvg
 from gossamer.methods.feddyn import FedDyn
 from gossamer.methods.fednova import FedNova
@@ -17,6 +18,8 @@ METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "fedprox": (FedProx, 1, 1),
     "feddyn": (FedDyn, 1, 1),
     "fednova": (FedNova, 0, 1),
+    "scallion": (Scallion, 2, 2),
+    "scafcom": (Scafcom, 2, 2),
 }
 """Name -> what makes it from its numbers, the fewest and the most of them."""
 
