@@ -11,12 +11,14 @@ from gossamer.methods.fedavg import FedAvg
 from gossamer.methods.feddyn import FedDyn
 from gossamer.methods.fednova import FedNova
 from gossamer.methods.fedprox import FedProx
+from gossamer.methods.scafflix import Scafflix
 
 METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "fedavg": (FedAvg, 0, 0),
     "fedprox": (FedProx, 1, 1),
     "feddyn": (FedDyn, 1, 1),
     "fednova": (FedNova, 0, 1),
+    "scafflix": (Scafflix, 3, 4),
 }
 """Name -> what makes it from its numbers, the fewest and the most of them."""
 
