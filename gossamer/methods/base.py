@@ -38,7 +38,8 @@ class Round:
     """What a device knows of its round.
 
     ``number`` counts from 0; ``seed`` is the job's, the same for all; ``device`` is this device's index of ``devices``
-    in the fleet, dealt into ``cohorts``; ``sections`` are the manifest's.
+    in the fleet, dealt into ``cohorts``; ``sections`` are the manifest's. ``secret`` is known to this device alone.
+    ``full``: the whole fleet is asked for this round.
     """
 
     number: int
@@ -48,6 +49,8 @@ class Round:
     cohorts: int
     learning_rate: float
     sections: Sections = field(default_factory=dict)
+    secret: bytes = b""
+    full: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class View:
 
     ``shared`` and ``target``, both (1 + companions, d): what devices hold, and where the server is with the same
     vectors before compression. ``devices`` in the fleet; ``counted`` updates in the aggregate, with their ``sections``;
-    ``seed`` is the job's.
+    ``seed`` is the job's; ``full`` as in `Round`.
     """
 
     shared: Vector
@@ -121,6 +124,7 @@ class View:
     cohorts: int
     sections: Sequence[Sections] = ()
     seed: int = 0
+    full: bool = True
 
 
 Memory = Mapping[str, Vector]
@@ -142,6 +146,8 @@ class Method(ABC):
     """Needs every device in every round."""
     equal: bool = False
     """Updates weigh the same, whatever examples they claim and however late they are."""
+    punctual: bool = False
+    """An update counts in its own round or never: late ones do not fit what the server has done since."""
     steps: bool = False
     """Has a server's half; without it the job's server step moves the model."""
 
@@ -152,6 +158,11 @@ class Method(ABC):
     def factors(self, sections: Sequence[Sections]) -> Sequence[float]:
         """What each update is multiplied with before the rule sees it: one positive number each, bounded."""
         return [1.0] * len(sections)
+
+    def clip(self, memory: Memory, view: View) -> float | None:
+        """The radius to which every update of the round is clipped before the rule sees it; None: none is."""
+        del memory, view
+        return None
 
     def step(self, memory: Memory, aggregate: Vector, view: View) -> tuple[Vector, Memory]:
         """The server's half: moves of the target (1 + companions, d) from the aggregate (d,), and what to remember."""

@@ -46,6 +46,11 @@ def top_k(k: int) -> Compress:
     return compress
 
 
+def clipped(vector: Vector, radius: float | None) -> Vector:
+    norm = float(np.linalg.norm(vector))
+    return vector if radius is None or norm <= radius else vector * (radius / norm)
+
+
 @dataclass
 class Quadratic:
     """f(w) = sum a (w - c)^2 / 2, a and c float64 (d,); ``noise`` scales what a minibatch adds to the gradient."""
@@ -97,6 +102,10 @@ class World:
     cohort: int = 0
     """Devices of a round, drawn at random; 0: all."""
     server_rate: float = 1.0
+    lost: float = 0.0
+    """The chance that an update is never counted."""
+    grid: float = 0.0
+    """Target and shared model live on multiples of this; 0: on float64."""
     seed: int = 0
     round: int = 0
     memory: Memory = field(default_factory=dict)
@@ -117,6 +126,12 @@ class World:
         size = self.cohort or self.n
         return sorted(self.rng.choice(self.n, size, replace=False).tolist()) if size < self.n else list(range(self.n))
 
+    def aggregate(self, vectors: list[Vector]) -> Vector:
+        return np.mean(vectors, axis=0)  # type: ignore[no-any-return]
+
+    def rounded(self, vectors: Vector) -> Vector:
+        return np.rint(vectors / self.grid) * self.grid if self.grid else vectors
+
     def turn(self) -> None:
         """One round."""
         members = self.members()
@@ -124,27 +139,33 @@ class World:
         for i in members:
             where = Round(
                 self.round, self.seed, i, self.n, max(1, self.n // len(members)), self.locals[i].learning_rate,
-                self.sections,
+                self.sections, bytes([i]) * 32, len(members) == self.n,
             )  # fmt: skip
             draft = self.method.train(self.shared.copy(), self.own.get(i), self.locals[i], where)
             vector = draft.trained - self.shared[0] if draft.vector is None else draft.vector
             decoded = self.up(vector, self.rng)
-            after = draft.settled(decoded)
+            lost = self.lost > 0 and self.rng.random() < self.lost
+            after = draft.dropped if lost else draft.settled(decoded)
             if after is not None:
                 self.own[i] = after
+            if lost:
+                continue
             sent.append(decoded)
             sections.append(draft.sections)
         factors = self.method.factors(sections)
-        aggregate = np.mean([f * v for f, v in zip(factors, sent, strict=True)], axis=0)
+        full = len(members) == self.n
+        view = View(self.shared, self.target, self.n, len(sent), self.round, 1, sections, self.seed, full)
+        radius = self.method.clip(self.memory, view)
+        aggregate = self.aggregate([clipped(f * v, radius) for f, v in zip(factors, sent, strict=True)])
         if self.method.steps:
-            view = View(self.shared, self.target, self.n, len(members), self.round, 1, sections)
             moves, self.memory = self.method.step(self.memory, aggregate, view)
             self.sections = dict(self.method.announce(self.memory))
         else:
             moves = np.zeros_like(self.target)
             moves[0] = self.server_rate * aggregate
-        self.target = self.target + moves
-        self.shared = self.shared + self.down((self.target - self.shared).reshape(-1), self.rng).reshape(moves.shape)
+        self.target = self.rounded(self.target + moves)
+        step = self.down((self.target - self.shared).reshape(-1), self.rng).reshape(moves.shape)
+        self.shared = self.rounded(self.shared + step)
         self.round += 1
 
     def run(self, rounds: int) -> Vector:
