@@ -18,7 +18,7 @@ from gossamer.agent.plan import Held
 from gossamer.agent.runner import TrainerProcess
 from gossamer.agent.session import Session
 from gossamer.agent.store import AgentStore
-from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of
+from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of, secret_of
 from gossamer.errors import BrokerRefused, BrokerUnreachable, TrainerFailed, TrainerKilled
 from gossamer.mqtt.link import MqttLink
 from gossamer.mqtt.settings import Will
@@ -231,7 +231,7 @@ class Contact:
             self._link.unsubscribe(*self._filters(action.kinds))
 
     def _train(self, action: do.Train) -> None:
-        fields = fit_fields(self._settings, self._store, action, self._retries)
+        fields = fit_fields(self._settings, self._store, action, self._retries, secret=secret_of(self._key))
         self._retries = 0
         if action.data is not None:
             self._ledger.count("body_bytes_down", len(action.data))
@@ -281,6 +281,9 @@ class Contact:
         now = time.monotonic()
         if answer["type"] == "bad-model":
             self._execute(self._session.model_bad(answer["detail"], now))
+            return
+        if answer["type"] == "abstain":
+            self._execute(self._session.abstained(answer["detail"], now))
             return
         entry = entry_of(self._settings, self._key, manifest, answer)
         self._store.post(entry)

@@ -184,6 +184,15 @@ class Session:
         lost = do.Log(logging.ERROR, f"round {manifest.round} is lost for this device: {detail}")
         return [do.Skip(manifest.job, manifest.round), lost, *self._plan(now)]
 
+    def abstained(self, detail: str, now: float) -> list[Action]:
+        """The device has trained, and by the job's own rules sends nothing: the round is over for it."""
+        if self._training is None:
+            return []
+        manifest, _ = self._training
+        self._training, self._kills = None, 0
+        self.marks = replace(self.marks, done_job=manifest.job, done_round=manifest.round)
+        return [do.Skip(manifest.job, manifest.round), _info(f"round {manifest.round}: {detail}"), *self._plan(now)]
+
     # -- time ----------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Action]:

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gossamer.aggregator.jobs import ClosingSettings, JobSettings
+from gossamer.aggregator.job_settings import ClosingSettings, JobSettings
 from gossamer.aggregator.store.jobs import JobRow, JobState
 from gossamer.aggregator.store.rounds import RoundRow, RoundState
 
@@ -26,7 +26,7 @@ def fleet_size(settings: JobSettings, round_: int, enrolled: int, previous: int 
 def cohort(settings: JobSettings, devices: int, round_: int) -> frozenset[int]:
     """Return the device indexes of a round. Remembered: a cohort of thousands takes a tenth of a second."""
     members = settings.schedule(devices).cohort(round_)
-    return frozenset(members if settings.trusted < 0 else (*members, settings.trusted))
+    return frozenset(members if settings.trusted is None else (*members, settings.trusted))
 
 
 @dataclass(frozen=True, slots=True)

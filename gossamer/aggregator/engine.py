@@ -10,6 +10,8 @@ another machine, computes the same bytes from it.
 from __future__ import annotations
 
 import enum
+import hashlib
+import hmac
 import json
 import logging
 from collections import Counter
@@ -157,7 +159,8 @@ class Engine:
             )
             for u in counted
         ]
-        result = seal(state, updates, settings, devices=latest.devices)
+        secret = secret_of(self._key, job.job)
+        result = seal(state, updates, settings, devices=latest.devices, secret=secret)
         model = Model(result.state.version, result.state.model)
         with self._store.read() as db:
             following = _following(db, job, settings, latest, model, [result.step])
@@ -198,6 +201,11 @@ class Engine:
             announced=announced(settings, state),
         )
         return signed_round(manifest, self._key, settings.fleet)
+
+
+def secret_of(key: Ed25519PrivateKey, job: int) -> bytes:
+    """Return 32 bytes for a private job's noise that follow from what only the server has; always the same."""
+    return hmac.new(key.private_bytes_raw(), b"gossamer job secret %d" % job, hashlib.sha256).digest()
 
 
 def sections_of(header: bytes) -> tuple[tuple[int, bytes], ...]:

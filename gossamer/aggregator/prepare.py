@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.aggregator.beside import importance_factors
+from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.rules import Body, Update
 from gossamer.errors import InputError
 from gossamer.methods import Method
@@ -30,18 +32,23 @@ class Scaled:
         return values
 
 
-def prepared(updates: Sequence[Update], chosen: Method) -> list[Update]:
+def prepared(updates: Sequence[Update], chosen: Method, settings: JobSettings, devices: int) -> list[Update]:
     """The updates as the rule is to see them, in ascending (device, round): scaled, and of equal weight if need be.
+
+    What the method asks for and what `importance` does multiply.
 
     Raises `InputError` if the method's factors are not one bounded positive number for each.
     """
     ordered = sorted(updates, key=lambda update: (update.index, update.round))
-    factors = list(chosen.factors([dict(update.sections) for update in ordered]))
-    fit = len(factors) == len(ordered) and all(0.0 < f <= MAX_FACTOR and math.isfinite(f) for f in factors)
+    asked = chosen.factors([dict(update.sections) for update in ordered])
+    drawn = importance_factors(settings, devices, ordered)
+    factors = [a * b for a, b in zip(asked, drawn, strict=True)]
+    equal = chosen.equal or settings.participation == "importance"
+    fit = all(0.0 < f <= MAX_FACTOR and math.isfinite(f) for f in factors)
     if not fit:
         raise InputError(f"{chosen.spec}: expected {len(ordered)} factors above 0 and at most {MAX_FACTOR:g}")
     out = []
     for update, factor in zip(ordered, factors, strict=True):
         made = update if factor == 1.0 else replace(update, body=Scaled(update.body, factor))
-        out.append(replace(made, examples=1, lag=0) if chosen.equal else made)
+        out.append(replace(made, examples=1, lag=0) if equal else made)
     return out

@@ -12,7 +12,7 @@ from gossamer.objectives.auc_minimax import Dual
 from gossamer.objectives.histogram import ScoreHistogram
 from gossamer.objectives.sections import (
     MANIFEST_DUAL,
-    MANIFEST_METHOD,
+    MANIFEST_OBJECTIVE,
     MANIFEST_SCORES,
     UPDATE_DUAL,
     UPDATE_SCORES,
@@ -103,9 +103,9 @@ def test_the_manifest_names_the_objective() -> None:
     trainer = AucTrainer(LinearScore(2), *data())
     start = trainer.initial(0)
     assert trainer.fit(start, config()).sections == {}
-    assert set(trainer.fit(start, config(sections={MANIFEST_METHOD: b"pairwise"})).sections) == {UPDATE_SCORES}
-    assert set(trainer.fit(start, config(sections={MANIFEST_METHOD: b"auc-minimax:0.25"})).sections) == {UPDATE_DUAL}
-    assert trainer.fit(start, config(sections={MANIFEST_METHOD: b"fedprox:0.1"})).sections == {}
+    assert set(trainer.fit(start, config(sections={MANIFEST_OBJECTIVE: b"pairwise"})).sections) == {UPDATE_SCORES}
+    assert set(trainer.fit(start, config(sections={MANIFEST_OBJECTIVE: b"auc-minimax:0.25"})).sections) == {UPDATE_DUAL}
+    assert trainer.fit(start, config(sections={MANIFEST_OBJECTIVE: b"fedprox:0.1"})).sections == {}
 
 
 def test_gradients_of_the_linear_score() -> None:
