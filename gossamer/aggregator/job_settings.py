@@ -282,7 +282,7 @@ def _check_method(settings: JobSettings) -> None:
     if memory(settings.memory).summed and settings.method != "fedavg":
         raise ConfigError(f"{who}: expected memory = 'ef14', got {settings.memory!r}, which changes what devices send")
     if chosen.punctual and settings.closing.max_lag:
-        raise ConfigError(f"{who}: expected closing.max_lag = 0, got {settings.closing.max_lag}: late updates do not fit")
+        raise ConfigError(f"{who}: expected closing.max_lag = 0, got {settings.closing.max_lag}: nothing late fits")
     everybody = settings.cohorts == 1 and settings.closing.at_deadline == "extend" and settings.closing.quorum == 0
     if chosen.everybody and not everybody:
         raise ConfigError(

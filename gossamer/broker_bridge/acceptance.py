@@ -155,7 +155,7 @@ def _check_chance(db: Connection, job: JobView, device: Device, header: UpdateHe
     claim = header.section(UpdateSection.CHANCE)
     if claim is None or entitled_chance(schedule, claim, header.round, device.index) is None:
         what = "no chance" if claim is None else f"a chance of {claim.hex()}"
-        raise Refused(Reason.NOT_IN_COHORT.label, f"round {header.round}: the update claims {what} that its coin denies")
+        raise Refused(Reason.NOT_IN_COHORT.label, f"round {header.round}: it claims {what}; the coin denies it")
 
 
 def _check_body(db: Connection, job: JobView, body: bytes, base_version: int) -> None:
