@@ -47,6 +47,9 @@ def method(spec: str) -> Method:
     if not fewest <= len(parts) <= most:
         raise ConfigError(f"method {spec!r}: expected {fewest} to {most} numbers after {name!r}, got {len(parts)}")
     try:
-        return build(*(float(part) for part in parts))
+        built = build(*(float(part) for part in parts))
     except (InputError, ValueError) as error:
         raise ConfigError(f"method {spec!r}: {error}") from error
+    if len(built.spec) > MAX_SPEC_CHARS:
+        raise ConfigError(f"method {spec!r}: expected at most {MAX_SPEC_CHARS} characters in full, as {built.spec!r}")
+    return built
