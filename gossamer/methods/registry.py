@@ -11,6 +11,7 @@ from gossamer.methods.fedavg import FedAvg
 from gossamer.methods.feddyn import FedDyn
 from gossamer.methods.fednova import FedNova
 from gossamer.methods.fedprox import FedProx
+from gossamer.methods.normec import NormEC
 from gossamer.methods.scafflix import Scafflix
 
 METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
@@ -18,6 +19,7 @@ METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "fedprox": (FedProx, 1, 1),
     "feddyn": (FedDyn, 1, 1),
     "fednova": (FedNova, 0, 1),
+    "normec": (NormEC, 3, 4),
     "scafflix": (Scafflix, 3, 4),
 }
 """Name -> what makes it from its numbers, the fewest and the most of them."""

@@ -152,6 +152,9 @@ class World:
                 continue
             sent.append(decoded)
             sections.append(draft.sections)
+        if not sent:
+            self.round += 1
+            return
         factors = self.method.factors(sections)
         full = len(members) == self.n
         view = View(self.shared, self.target, self.n, len(sent), self.round, 1, sections, self.seed, full)
