@@ -11,6 +11,7 @@ from gossamer.methods.fedavg import FedAvg
 from gossamer.methods.feddyn import FedDyn
 from gossamer.methods.fednova import FedNova
 from gossamer.methods.fedprox import FedProx
+from gossamer.methods.locodl import LoCoDL
 from gossamer.methods.normec import NormEC
 from gossamer.methods.scafflix import Scafflix
 
@@ -19,6 +20,7 @@ METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "fedprox": (FedProx, 1, 1),
     "feddyn": (FedDyn, 1, 1),
     "fednova": (FedNova, 0, 1),
+    "locodl": (LoCoDL, 4, 4),
     "normec": (NormEC, 3, 4),
     "scafflix": (Scafflix, 3, 4),
 }
