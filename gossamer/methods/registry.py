@@ -12,6 +12,8 @@ from gossamer.methods.fedavg import FedAvg
 from gossamer.methods.feddyn import FedDyn
 from gossamer.methods.fednova import FedNova
 from gossamer.methods.fedprox import FedProx
+from gossamer.methods.locodl import LoCoDL
+from gossamer.methods.normec import NormEC
 from gossamer.methods.scafflix import Scafflix
 
 METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
@@ -21,6 +23,8 @@ METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "fednova": (FedNova, 0, 1),
     "scallion": (Scallion, 2, 2),
     "scafcom": (Scafcom, 2, 2),
+    "locodl": (LoCoDL, 4, 4),
+    "normec": (NormEC, 3, 4),
     "scafflix": (Scafflix, 3, 4),
 }
 """Name -> what makes it from its numbers, the fewest and the most of them."""

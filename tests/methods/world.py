@@ -135,10 +135,11 @@ class World:
     def turn(self) -> None:
         """One round."""
         members = self.members()
+        cohorts = max(1, self.n // max(1, len(members)))
         sent, sections = [], []
         for i in members:
             where = Round(
-                self.round, self.seed, i, self.n, max(1, self.n // len(members)), self.locals[i].learning_rate,
+                self.round, self.seed, i, self.n, cohorts, self.locals[i].learning_rate,
                 self.sections, bytes([i]) * 32, len(members) == self.n,
             )  # fmt: skip
             draft = self.method.train(self.shared.copy(), self.own.get(i), self.locals[i], where)
@@ -157,7 +158,7 @@ class World:
             return
         factors = self.method.factors(sections)
         full = len(members) == self.n
-        view = View(self.shared, self.target, self.n, len(sent), self.round, 1, sections, self.seed, full)
+        view = View(self.shared, self.target, self.n, len(sent), self.round, cohorts, sections, self.seed, full)
         radius = self.method.clip(self.memory, view)
         aggregate = self.aggregate([clipped(f * v, radius) for f, v in zip(factors, sent, strict=True)])
         if self.method.steps:
