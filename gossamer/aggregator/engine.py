@@ -33,7 +33,7 @@ from gossamer.compression import Context
 from gossamer.compression.codebooks import Codebooks
 from gossamer.errors import StoreError
 from gossamer.wire import codes
-from gossamer.wire.participation import Participation
+from gossamer.wire.participation import Participation, ParticipationRule
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,8 @@ def _arrived(db: Connection, settings: JobSettings, latest: RoundRow) -> Arrived
     on_time, every = inbox.arrived(db, latest.job, latest.round)
     enrolled = devices.count(db) - len(revoked)
     last = latest.round + 1 >= settings.rounds
-    return Arrived(on_time, every - on_time, len(expected), enrolled, last)
+    buffered = settings.schedule(latest.devices).rule == ParticipationRule.ANYTIME
+    return Arrived(on_time, every - on_time, len(expected), enrolled, last, buffered)
 
 
 def _state(db: Connection, job: JobRow, settings: JobSettings) -> EngineState:
