@@ -36,7 +36,7 @@ from gossamer.errors import MalformedMessage, StoreError
 from gossamer.wire import codes
 from gossamer.wire.cose import open_unverified
 from gossamer.wire.header import UpdateHeader
-from gossamer.wire.participation import Participation
+from gossamer.wire.participation import Participation, ParticipationRule
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,8 @@ def _arrived(db: Connection, settings: JobSettings, latest: RoundRow) -> Arrived
     on_time, every = inbox.arrived(db, latest.job, latest.round)
     enrolled = devices.count(db) - len(revoked)
     last = latest.round + 1 >= settings.rounds
-    return Arrived(on_time, every - on_time, len(expected), enrolled, last)
+    buffered = settings.schedule(latest.devices).rule == ParticipationRule.ANYTIME
+    return Arrived(on_time, every - on_time, len(expected), enrolled, last, buffered)
 
 
 def _state(db: Connection, job: JobRow, settings: JobSettings) -> EngineState:
