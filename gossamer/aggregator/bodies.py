@@ -54,16 +54,21 @@ class Bodies:
         if present is not None:
             self._open.move_to_end(key)
             return present[0]
-        with self._store.read() as db:
-            data = inbox.body(db, self._job, key[0], key[1])
-        if data is None:
-            raise MalformedBody(f"the inbox holds no body of {key[1]} for round {key[0]}")
+        data = self.fetched(key)
         body = open_body(data, self._d, self._context_of(key[2]))
         self._open[key] = (body, len(data))
         self._room -= len(data)
         while self._room < 0 and len(self._open) > 1:
             self._room += self._open.popitem(last=False)[1][1]
         return body
+
+    def fetched(self, key: Key) -> bytes:
+        """Return the encoded body; raises as :meth:`opened`."""
+        with self._store.read() as db:
+            data = inbox.body(db, self._job, key[0], key[1])
+        if data is None:
+            raise MalformedBody(f"the inbox holds no body of {key[1]} for round {key[0]}")
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,10 @@ class StoredBody:
     def read(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Coordinates [start, stop) as float32 (stop - start,)."""
         return self.bodies.opened(self.key).read(start, stop)
+
+    def raw(self) -> bytes:
+        """The encoded bytes, as the device sent them."""
+        return self.bodies.fetched(self.key)
 
     def usage(self) -> Usage | None:
         """How it used its codebooks, or None if it has none."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from gossamer.aggregator.rules.weights import EXAMPLE_CAP, bounded_weights
 from gossamer.errors import InputError
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
 """Aimed-at size of one (n, b) float32 block: far below any server's memory, far above per-call overhead."""
 
-MIN_BLOCK = 256
-"""Fewer coordinates a block would decode the same part of a body again and again."""
+GRID = 1 << 11
+"""Widths of blocks are multiples of this, so that rotated bodies decode a block of theirs once, and sums whose
+order matters are made over the same coordinates whatever the width."""
 
 
 class Body(Protocol):
@@ -30,6 +31,44 @@ class Body(Protocol):
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Coordinates [start, stop) as float32 (stop - start,)."""
+        ...
+
+
+@runtime_checkable
+class Raw(Protocol):
+    """A body that gives its encoded bytes: a memory of all devices keeps those, not vectors."""
+
+    def raw(self) -> bytes:
+        """As the device sent them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """One bit a coordinate with a scale a block: ``scale * (1 - 2 bit)``, in the coordinates or rotated.
+
+    Args:
+        block: coordinates of every block but the last.
+        scales: float32 (blocks,).
+        bits: uint8 (blocks - 1, block / 8): set where the vote is negative if ``rotation`` is None, else where it
+            is positive; least significant bit first.
+        last: uint8 (ceil(coordinates of the last block / 8),), as a row of ``bits``.
+        rotation: salt of the rotation of :mod:`gossamer.compression.hadamard`; None: not rotated.
+    """
+
+    block: int
+    scales: NDArray[np.float32]
+    bits: NDArray[np.uint8]
+    last: NDArray[np.uint8]
+    rotation: int | None
+
+
+@runtime_checkable
+class Packed(Protocol):
+    """A body whose votes can be counted without unpacking them."""
+
+    def votes(self) -> Votes | None:
+        """Its bits where it has one for each coordinate, or None."""
         ...
 
 
@@ -67,28 +106,48 @@ class Update:
 class Updates:
     """A round's updates, sorted. Build it with :meth:`of` or :meth:`dense`.
 
-    ``block_coordinates`` sets the width of :meth:`blocks` (0: chosen from n); no result depends on it.
-    ``example_cap`` is set by the rule.
+    Args:
+        items: in ascending (device index, round, lag).
+        d: coordinates.
+        block_coordinates: width of :meth:`blocks`, rounded up to a multiple of ``GRID`` (0: chosen from n); no
+            result depends on it.
+        example_cap: set by the rule.
+        fleet: devices in the whole fleet; 0: as many as there are updates.
+        round: the round that is aggregated; it seeds what a rule draws.
+        workers: threads over blocks of coordinates; no result depends on it.
     """
 
     items: tuple[Update, ...]
     d: int
     block_coordinates: int = 0
     example_cap: int = EXAMPLE_CAP
+    fleet: int = 0
+    round: int = 0
+    workers: int = 1
 
     @classmethod
-    def of(cls, items: Iterable[Update], d: int, *, block_coordinates: int = 0) -> Updates:
-        """Sort; that each (device, round) comes once is the inbox's promise. Raises InputError if d < 1."""
+    def of(
+        cls, items: Iterable[Update], d: int, *, block_coordinates: int = 0, fleet: int = 0, round: int = 0,
+        workers: int = 1,
+    ) -> Updates:  # fmt: skip
+        """Sort; that each (device, round) comes once is the inbox's promise.
+
+        Raises InputError if d < 1 or workers < 1.
+        """
         ordered = tuple(sorted(items, key=lambda item: (item.index, item.round, item.lag)))
-        if d < 1:
-            raise InputError(f"d must be at least 1, got {d}")
-        return cls(ordered, d, block_coordinates)
+        if d < 1 or workers < 1:
+            raise InputError(f"d and workers must be at least 1, got {d} and {workers}")
+        return cls(ordered, d, block_coordinates, fleet=fleet, round=round, workers=workers)
 
     @classmethod
-    def dense(cls, matrix: NDArray[np.float32], *, block_coordinates: int = 0) -> Updates:
+    def dense(
+        cls, matrix: NDArray[np.float32], *, block_coordinates: int = 0, fleet: int = 0, round: int = 0,
+        workers: int = 1,
+    ) -> Updates:  # fmt: skip
         """Rows of float32 (n, d) as devices 0..n-1 with one example each."""
         items = (Update(index, Dense(row)) for index, row in enumerate(matrix))
-        return cls.of(items, matrix.shape[1], block_coordinates=block_coordinates)
+        d = matrix.shape[1]
+        return cls.of(items, d, block_coordinates=block_coordinates, fleet=fleet, round=round, workers=workers)
 
     @property
     def n(self) -> int:
@@ -119,7 +178,8 @@ class Updates:
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Ranges (start, stop) that cover 0..d in order."""
-        width = self.block_coordinates or max(MIN_BLOCK, BLOCK_BYTES // (4 * max(self.n, 1)))
+        wanted = self.block_coordinates or BLOCK_BYTES // (4 * max(self.n, 1))
+        width = max(1, -(-wanted // GRID)) * GRID
         for start in range(0, self.d, width):
             yield start, min(start + width, self.d)
 
