@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gossamer.aggregator.rules.base import Rule
+from gossamer.aggregator.rules.cache import cache
 from gossamer.aggregator.rules.clipped_differences import DEFAULT_KAPPA, clipped_differences
 from gossamer.aggregator.rules.mean import mean
 from gossamer.aggregator.rules.norm_clip import norm_clip
@@ -18,6 +19,7 @@ RULES: dict[str, Callable[[str], Rule]] = {
     "median": lambda text: _plain(median, text),
     "trimmed-mean": lambda text: trimmed_mean(int(text) if text else DEFAULT_TRIM),
     "norm-clip": lambda text: _plain(norm_clip, text),
+    "cache": lambda text: cache(float(text.partition("+")[0]), rule(text.partition("+")[2])),
     "clipped-differences": lambda text: clipped_differences(float(text) if text else DEFAULT_KAPPA),
 }
 """Name -> a function from the parameter's text (empty: default) to the rule."""
