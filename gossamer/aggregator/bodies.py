@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from gossamer.aggregator.store import Store, inbox
 from gossamer.compression import Body, Context, open_body
+from gossamer.compression.blocks import BlockBody
 from gossamer.compression.codebooks import Usage
 from gossamer.compression.nf4 import Nf4Body
+from gossamer.compression.votes import Votes
 from gossamer.errors import MalformedBody
 
 #: Compressed bytes of a round that are kept in memory.
@@ -85,6 +87,11 @@ class StoredBody:
     def raw(self) -> bytes:
         """The encoded bytes, as the device sent them."""
         return self.bodies.fetched(self.key)
+
+    def votes(self) -> Votes | None:
+        """Its bits if it has one for each coordinate, or None."""
+        body = self.bodies.opened(self.key)
+        return body.votes() if isinstance(body, BlockBody) else None
 
     def usage(self) -> Usage | None:
         """How it used its codebooks, or None if it has none."""

@@ -20,6 +20,7 @@ from gossamer.compression.context import Context
 from gossamer.compression.draws import salt_of
 from gossamer.compression.parts import FixedParts, PartedMethod, fixed_method
 from gossamer.compression.registry import Method
+from gossamer.compression.votes import Votes
 from gossamer.errors import MalformedBody
 
 
@@ -143,6 +144,17 @@ class BlockBody(Body):
             return np.zeros(0, dtype=np.float32)
         offset = low * cut.size
         return np.concatenate([p.reshape(-1) for p in pieces])[start - offset : stop - offset]
+
+    def votes(self) -> Votes | None:
+        """The bits of a body with one a coordinate, where they lie; None for others."""
+        if self._quantiser.bits != 1:
+            return None
+        rotated = self._quantiser.salted
+        full, last = (
+            (scales.from_bytes(records[:, : scales.SCALE_BYTES]), records[:, scales.SCALE_BYTES :])
+            for records in (self._full, self._last)
+        )
+        return Votes(self._cut.size, full, last, positive=rotated, salt=self._salt if rotated else None)
 
     def _rows(self, records: Bytes, n: int, first: int) -> Vector:
         scale = scales.from_bytes(records[:, : scales.SCALE_BYTES])

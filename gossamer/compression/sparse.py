@@ -150,11 +150,13 @@ class SparseBody(Body):
             self._part(index)
 
     def _part(self, index: int) -> tuple[Positions, Vector]:
-        if self._last[0] != index:
+        last = self._last
+        if last[0] != index:
             n = min(PART, self.d - index * PART)
             positions, codes = golomb.decode_positions(self._parts[index], n, self._values.width)
-            self._last = (index, positions, self._values.dequantise(self._scale, codes))
-        return self._last[1], self._last[2]
+            # Threads may read different parts: each goes on with its own, whichever is remembered.
+            last = self._last = (index, positions, self._values.dequantise(self._scale, codes))
+        return last[1], last[2]
 
     def _read(self, start: int, stop: int) -> Vector:
         out = np.zeros(stop - start, dtype=np.float32)

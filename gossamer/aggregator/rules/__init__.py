@@ -15,7 +15,7 @@ from gossamer.aggregator.rules.base import Rule
 from gossamer.aggregator.rules.registry import RULES, rule
 from gossamer.aggregator.rules.report import Report, Verdict
 from gossamer.aggregator.rules.state import State
-from gossamer.aggregator.rules.updates import Body, Dense, Packed, Raw, Update, Updates, Votes
+from gossamer.aggregator.rules.updates import Body, Dense, Packed, Raw, Update, Updates
 from gossamer.aggregator.rules.weights import staleness_weight
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Update",
     "Updates",
     "Verdict",
-    "Votes",
     "rule",
     "staleness_weight",
 ]

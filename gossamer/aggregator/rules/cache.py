@@ -51,6 +51,8 @@ from gossamer.aggregator.rules.updates import Body, Raw, Update, Updates
 from gossamer.compression import codec, open_body
 from gossamer.errors import InputError, MalformedBody
 
+DEFAULT_ETA = 0.5
+
 HEARD = "heard"
 """Named memory: one ``ENTRY`` a device, ascending in its index."""
 

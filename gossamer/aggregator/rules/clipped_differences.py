@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from gossamer.aggregator.rules.base import Combined, Rule
 from gossamer.aggregator.rules.mean import shrunk_mean
 from gossamer.aggregator.rules.norm_clip import clip_factors, extend_pool, lower_median
-from gossamer.aggregator.rules.norms import norm_of, vector_norm
+from gossamer.aggregator.rules.norms import exact_norms, vector_norm
 from gossamer.aggregator.rules.state import State, pack
 from gossamer.aggregator.rules.updates import Updates
 from gossamer.aggregator.rules.weights import ROBUST_EXAMPLE_CAP
@@ -50,18 +50,9 @@ def clipped_differences(kappa: float = DEFAULT_KAPPA) -> Rule:
         last = state.read_vector()
         pool = extend_pool(state.norms, norms)
         radius = kappa * max(vector_norm(last), lower_median(pool) / math.sqrt(updates.n))
-        factors = clip_factors(_distances(updates, last), radius)
+        factors = clip_factors(exact_norms(updates, last), radius)
         aggregate = shrunk_mean(updates, factors, last)
         memory = State(state.spec, state.d, state.rounds, vector=pack(aggregate), norms=pack(pool))
         return Combined(aggregate, memory, factors, radius)
 
     return Rule(f"clipped-differences:{kappa!r}", minimum=1, combine=combine, example_cap=ROBUST_EXAMPLE_CAP)
-
-
-def _distances(updates: Updates, centre: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``|u_i - centre|`` per update, float64 (n,)."""
-
-    def distance(row: int) -> float:
-        return norm_of(lambda start, stop: updates.read(row, start, stop) - centre[start:stop], updates.d)
-
-    return np.array([distance(row) for row in range(updates.n)])

@@ -9,7 +9,13 @@ Yin, Chen, Ramchandran, Bartlett, "Byzantine-robust distributed learning", ICML 
 One device, one vote: example counts and staleness are ignored. Weighted order statistics would let f
 devices that claim many examples hold more than f votes, which is what these rules exist to prevent. Both
 fail if more than f (half, for the median) of *this cohort* is Byzantine, however few attackers the fleet
-has.
+has. No state; one pass over the data and a sort of every coordinate.
+
+>>> from gossamer.aggregator.rules import Updates, rule
+>>> trimmed = rule("trimmed-mean:1")
+>>> updates = Updates.dense(np.array([[1, 0], [3, 4], [5, 5], [900, -900]], dtype=np.float32))
+>>> trimmed.apply(trimmed.init(2), updates)[0].tolist()
+[4.0, 2.0]
 """
 
 from __future__ import annotations
@@ -18,9 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.aggregator.rules.base import Combined, Rule
+from gossamer.aggregator.rules.norms import block_squares
+from gossamer.aggregator.rules.parallel import in_order
+from gossamer.aggregator.rules.screening import Screen
 from gossamer.aggregator.rules.state import State
 from gossamer.aggregator.rules.updates import Updates
 from gossamer.errors import InputError
+
+SORTED_BYTES = 1 << 20
+"""Transposed and sorted at once: what stays in a processor's second cache."""
+MIN_SORTED = 64
+"""Fewer coordinates would cost more in calls than the cache saves."""
 
 
 def median() -> Rule:
@@ -28,10 +42,9 @@ def median() -> Rule:
 
     def combine(state: State, updates: Updates, norms: NDArray[np.float64]) -> Combined:
         keep = 2 - updates.n % 2  # one middle value, or two
-        cut = (updates.n - keep) // 2
-        return Combined(_middle_mean(updates, cut), state, np.ones(len(norms)))
+        return _combined(state, updates, norms, (updates.n - keep) // 2)
 
-    return Rule(spec="median", minimum=1, combine=combine)
+    return Rule(spec="median", minimum=1, combine=combine, screens=True)
 
 
 def trimmed_mean(f: int) -> Rule:
@@ -40,20 +53,62 @@ def trimmed_mean(f: int) -> Rule:
         raise InputError(f"trimmed-mean needs f >= 0, got {f}")
 
     def combine(state: State, updates: Updates, norms: NDArray[np.float64]) -> Combined:
-        return Combined(_middle_mean(updates, f), state, np.ones(len(norms)))
+        return _combined(state, updates, norms, f)
 
-    return Rule(spec=f"trimmed-mean:{f}", minimum=2 * f + 1, combine=combine)
+    return Rule(spec=f"trimmed-mean:{f}", minimum=2 * f + 1, combine=combine, screens=True)
 
 
-def _middle_mean(updates: Updates, cut: int) -> NDArray[np.float64]:
+def _combined(state: State, updates: Updates, norms: NDArray[np.float64], cut: int) -> Combined:
+    screen = Screen(updates.n, norms)
+    return Combined(middle_mean(updates, cut, screen), state, np.ones(updates.n), norms=screen.norms)
+
+
+def middle_mean(updates: Updates, cut: int, screen: Screen) -> NDArray[np.float64]:
     """Mean of each coordinate's sorted values [cut, n - cut), float64 (d,)."""
+    width = sorted_at_once(updates.n)
+
+    def part(place: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        block = updates.block(*place)
+        squares = block_squares(block) if screen.watches else np.zeros((0, updates.n))
+        if not (squares < np.inf).all():
+            return np.zeros(0), squares  # the screen will stop
+        columns = np.empty((width, updates.n), dtype=np.float32)
+        means = np.empty(block.shape[1])
+        for start in range(0, block.shape[1], width):
+            some = block[:, start : start + width]
+            means[start : start + width] = _middle(sorted_columns(some, columns[: some.shape[1]]), cut)
+        return means, squares
+
     out = np.empty(updates.d)
-    for start, stop in updates.blocks():
-        # Transposed, a coordinate's n values lie side by side: np.sort runs over contiguous memory. Zeros of
-        # either sign compare equal, so adding 0.0 makes them one value and the order of ties immaterial.
-        columns = np.sort(np.ascontiguousarray(updates.block(start, stop).T) + np.float32(0.0), axis=1)
-        sums = np.zeros(stop - start)
-        for rank in range(cut, updates.n - cut):
-            sums += columns[:, rank].astype(np.float64)
-        out[start:stop] = sums / (updates.n - 2 * cut)
+    at = 0
+    for means, squares in in_order(part, updates.blocks(), updates.workers):
+        screen.add(squares)
+        out[at : at + len(means)] = means
+        at += len(means)
     return out
+
+
+def sorted_at_once(n: int) -> int:
+    """Coordinates whose n values each fill about ``SORTED_BYTES``."""
+    return max(MIN_SORTED, SORTED_BYTES // (4 * n))
+
+
+def sorted_columns(block: NDArray[np.float32], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each coordinate's values of float32 (n, b) in ascending order: ``out``, float32 (b, n).
+
+    Transposed, a coordinate's n values lie side by side: np.sort runs over contiguous memory.
+    """
+    np.copyto(out, block.T)
+    out.sort(axis=1)
+    return out
+
+
+def _middle(columns: NDArray[np.float32], cut: int) -> NDArray[np.float64]:
+    """Mean of [cut, n - cut) of each row of float32 (b, n); zeros of either sign add alike, whatever their order."""
+    kept = np.empty((columns.shape[1] - 2 * cut, len(columns)))
+    np.copyto(kept, columns[:, cut : columns.shape[1] - cut].T)
+    sums = np.zeros(len(columns))
+    for values in kept:
+        sums += values
+    sums /= len(kept)
+    return sums

@@ -21,9 +21,45 @@ MAX_MAGNITUDE = 2048.0
 """Largest coordinate of a usable update: the range of the model's own lattice. A bound relative to the cohort
 would let a Byzantine majority have the honest rejected."""
 
+SUSPICIOUS_SQUARES = 0.99 * MAX_MAGNITUDE**2
+"""No coordinate is out of range where the sum of squares is below this, rounded in float32 as it may be. Above, one
+need not be: the exact pass then finds nothing to reject."""
+
 
 class Suspicious(Exception):
     """An update may be one that no rule may see: the exact pass is needed. Never leaves ``Rule.apply``."""
+
+
+class Screen:
+    """Collects the norms of a rule that screens, and raises Suspicious at squares that an unusable update may have.
+
+    Args:
+        n: updates.
+        norms: those the rule was called with. With any, it watches no more.
+    """
+
+    def __init__(self, n: int, norms: NDArray[np.float64]) -> None:
+        self.watches = not len(norms)
+        self._given = norms
+        self._total = np.zeros(n)
+
+    def add(self, squares: NDArray[np.float64]) -> None:
+        """Sums of squares of the next places of coordinates, float64 (k, n), in ascending order of places."""
+        if not self.watches:
+            return
+        if not (squares < SUSPICIOUS_SQUARES).all():  # NaN compares false
+            raise Suspicious
+        for each in squares:
+            self._total += each
+
+    def add_known(self, squares: NDArray[np.float64]) -> None:
+        """Squares float64 (n,) of coordinates known to be in range."""
+        self._total += squares
+
+    @property
+    def norms(self) -> NDArray[np.float64]:
+        """Float64 (n,)."""
+        return np.sqrt(self._total) if self.watches else self._given
 
 
 def screened(updates: Updates) -> tuple[list[str], NDArray[np.float64]]:

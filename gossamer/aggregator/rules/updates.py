@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.aggregator.rules.weights import EXAMPLE_CAP, bounded_weights
-from gossamer.errors import InputError
+from gossamer.compression.votes import Votes
+from gossamer.errors import InputError, MalformedBody
 
 BLOCK_BYTES = 4 << 20
 """Aimed-at size of one (n, b) float32 block: far below any server's memory, far above per-call overhead."""
@@ -24,6 +25,12 @@ BLOCK_BYTES = 4 << 20
 GRID = 1 << 11
 """Widths of blocks are multiples of this, so that rotated bodies decode a block of theirs once, and sums whose
 order matters are made over the same coordinates whatever the width."""
+
+WIDE_BLOCK = 1 << 16
+"""Coordinates that are read at once of one update after the other."""
+
+PADDING = 16
+"""Coordinates between the rows of a block."""
 
 
 class Body(Protocol):
@@ -43,33 +50,32 @@ class Raw(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Votes:
-    """One bit a coordinate with a scale a block: ``scale * (1 - 2 bit)``, in the coordinates or rotated.
-
-    Args:
-        block: coordinates of every block but the last.
-        scales: float32 (blocks,).
-        bits: uint8 (blocks - 1, block / 8): set where the vote is negative if ``rotation`` is None, else where it
-            is positive; least significant bit first.
-        last: uint8 (ceil(coordinates of the last block / 8),), as a row of ``bits``.
-        rotation: salt of the rotation of :mod:`gossamer.compression.hadamard`; None: not rotated.
-    """
-
-    block: int
-    scales: NDArray[np.float32]
-    bits: NDArray[np.uint8]
-    last: NDArray[np.uint8]
-    rotation: int | None
-
-
 @runtime_checkable
 class Packed(Protocol):
     """A body whose votes can be counted without unpacking them."""
 
     def votes(self) -> Votes | None:
-        """Its bits where it has one for each coordinate, or None."""
+        """Its bits if it has one for each coordinate, or None."""
         ...
+
+
+class Source(Protocol):
+    """Where the coordinates of all updates come from at once: a matrix in memory, or a pre-step's mixing."""
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Coordinates [start, stop) of all updates, float32 (n, stop - start), not to be written to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Float32 (n, d) in memory, as a source."""
+
+    rows: NDArray[np.float32]
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        """See :class:`Source`; a view."""
+        return self.rows[:, start:stop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,7 @@ class Updates:
         fleet: devices in the whole fleet; 0: as many as there are updates.
         round: the round that is aggregated; it seeds what a rule draws.
         workers: threads over blocks of coordinates; no result depends on it.
+        source: gives all updates at once where that is cheaper than to read one by one.
     """
 
     items: tuple[Update, ...]
@@ -124,6 +131,7 @@ class Updates:
     fleet: int = 0
     round: int = 0
     workers: int = 1
+    source: Source | None = None
 
     @classmethod
     def of(
@@ -147,7 +155,8 @@ class Updates:
         """Rows of float32 (n, d) as devices 0..n-1 with one example each."""
         items = (Update(index, Dense(row)) for index, row in enumerate(matrix))
         d = matrix.shape[1]
-        return cls.of(items, d, block_coordinates=block_coordinates, fleet=fleet, round=round, workers=workers)
+        made = cls.of(items, d, block_coordinates=block_coordinates, fleet=fleet, round=round, workers=workers)
+        return replace(made, source=Matrix(matrix)) if matrix.dtype == np.float32 else made
 
     @property
     def n(self) -> int:
@@ -170,20 +179,46 @@ class Updates:
         return self.items[row].body.read(start, stop)
 
     def block(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Coordinates [start, stop) of all updates, float32 (n, stop - start)."""
-        out = np.empty((self.n, stop - start), dtype=np.float32)
+        """Coordinates [start, stop) of all updates, float32 (n, stop - start), not to be written to."""
+        if self.source is not None:
+            return self.source.block(start, stop)
+        # Rows a power of two apart would meet in the same lines of the cache when they are transposed.
+        out = np.empty((self.n, stop - start + PADDING), dtype=np.float32)[:, : stop - start]
         for row in range(self.n):
-            out[row] = self.read(row, start, stop)
+            out[row] = self.checked_read(row, start, stop)
         return out
 
+    def checked_read(self, row: int, start: int, stop: int) -> NDArray[np.float32]:
+        """As :meth:`read`; raises MalformedBody for another number of coordinates."""
+        x = self.read(row, start, stop)
+        if x.shape != (stop - start,):
+            raise MalformedBody(f"expected {stop - start} coordinates, got shape {x.shape}")
+        return x
+
+    def rows(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
+        """Coordinates [start, stop) of one update after the other, without a block of all."""
+        if self.source is not None:
+            yield from self.source.block(start, stop)
+            return
+        for row in range(self.n):
+            yield self.checked_read(row, start, stop)
+
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """Ranges (start, stop) that cover 0..d in order."""
-        wanted = self.block_coordinates or BLOCK_BYTES // (4 * max(self.n, 1))
-        width = max(1, -(-wanted // GRID)) * GRID
+        """Ranges (start, stop) that cover 0..d in order, for :meth:`block`."""
+        yield from self._ranges(BLOCK_BYTES // (4 * max(self.n, 1)))
+
+    def wide_blocks(self) -> Iterator[tuple[int, int]]:
+        """Ranges that cover 0..d in order, for :meth:`rows`."""
+        yield from self.blocks() if self.source is not None else self._ranges(WIDE_BLOCK)
+
+    def _ranges(self, wanted: int) -> Iterator[tuple[int, int]]:
+        width = max(1, -(-(self.block_coordinates or wanted) // GRID)) * GRID
         for start in range(0, self.d, width):
             yield start, min(start + width, self.d)
 
     def keep(self, rows: Iterable[int]) -> Updates:
         """The given rows only, order kept."""
         kept = sorted(set(rows))
-        return replace(self, items=tuple(self.items[row] for row in kept))
+        if len(kept) == self.n:
+            return self
+        return replace(self, items=tuple(self.items[row] for row in kept), source=None)
