@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from gossamer.aggregator.rules.base import Combined, Rule
 from gossamer.aggregator.rules.report import Report
 from gossamer.aggregator.rules.state import State
-from gossamer.aggregator.rules.updates import Body, Raw, Update, Updates
+from gossamer.aggregator.rules.updates import Body, Dense, Raw, Update, Updates
 from gossamer.compression import codec, open_body
 from gossamer.errors import InputError, MalformedBody
 
@@ -65,6 +65,9 @@ BODY = "body {:012d}"
 INNER = "inner "
 INNER_ROUNDS = "inner"
 LOSSLESS = "fp32"
+
+DECODED_BYTES = 32 << 20
+"""Caches up to this size are decoded once a round; larger ones block by block, as often as RULE reads them."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,10 @@ def _cached(heard: NDArray[np.void], bodies: dict[str, bytes], d: int) -> list[U
     found = []
     for entry in heard:
         device = int(entry["device"])
-        opened = open_body(bodies[BODY.format(device)], d)
-        found.append(Update(device, Scaled(opened, np.float32(entry["scale"])), round=int(entry["round"])))
+        faded: Body = Scaled(open_body(bodies[BODY.format(device)], d), np.float32(entry["scale"]))
+        if 4 * d * len(heard) <= DECODED_BYTES:
+            faded = Dense(faded.read(0, d))
+        found.append(Update(device, faded, round=int(entry["round"])))
     return found
 
 
