@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gossamer.agent.records import Marks
-from gossamer.wire.codes import JobState, Kind
+from gossamer.wire.codes import JobState, Kind, Section
+from gossamer.wire.items import encode
 from gossamer.wire.manifest import Manifest, Way
 
 
@@ -54,7 +55,7 @@ def decide(
     done = (marks.done_job, marks.done_round) >= (manifest.job, manifest.round)
     if manifest.state != JobState.OPEN or done:
         return Need.NOTHING, None
-    if not manifest.participation.is_member(manifest.round, index):
+    if not _takes_part(manifest, index):
         return Need.NOTHING, None
     version = held.version if held is not None else 0
     # A version 0 that nobody has computed yet is checked against the digest by the training child.
@@ -70,3 +71,11 @@ def decide(
     if not ways:
         return Need.UNREACHABLE, None
     return Need.OBJECT, min(ways, key=lambda way: way.size)
+
+
+def _takes_part(manifest: Manifest, index: int) -> bool:
+    """Whether this is a device of the round: by the schedule, or because its update is the root of trust."""
+    if manifest.participation.is_member(manifest.round, index):
+        return True
+    trusted = manifest.section(Section.TRUSTED)
+    return trusted is not None and trusted == encode(index)

@@ -10,7 +10,8 @@ A fit repeated after a power cut must give the same bits, so a trainer may draw 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +29,11 @@ class FitConfig:
 
     ``learning_rate`` is of this round: a schedule over rounds is the server's business. ``seed`` belongs to
     this (job, round, device).
+
+    ``correction`` (arrays like the weights, or None) and ``proximal`` are what some methods add to every gradient: a
+    step is ``w -= learning_rate (gradient + correction + proximal (w - start))``. Only a trainer that says
+    ``adds_terms = True`` is ever asked for them. ``sections`` are the manifest's named additions, for objectives that
+    read them.
     """
 
     local_epochs: int
@@ -35,6 +41,9 @@ class FitConfig:
     learning_rate: float
     seed: int
     round: int
+    correction: Weights | None = None
+    proximal: float = 0.0
+    sections: Mapping[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no fit can mean, with the name of the field."""
@@ -50,11 +59,17 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Weights after the fit, number of local examples, mean training loss of the last local epoch."""
+    """Weights after the fit, number of local examples, mean training loss of the last local epoch.
+
+    ``steps`` of the optimizer, for methods that count them; 0: as many as there are batches. ``sections`` are named
+    additions to the update, at most 128 bytes each (`gossamer.wire.codes.UpdateSection`).
+    """
 
     weights: Weights
     examples: int
     loss: float
+    steps: int = 0
+    sections: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class Trainer(Protocol):
@@ -62,6 +77,8 @@ class Trainer(Protocol):
 
     It may have an attribute ``axes``: for some arrays of the model, by position, the grid that their inputs form,
     as in ``{0: (28, 28)}`` for a first layer that reads pictures (`gossamer.compression.layout`). ``hist`` uses it.
+    ``adds_terms = True`` says that ``fit`` heeds ``correction`` and ``proximal``; ``smoothness``, a number, is the
+    Lipschitz constant of its gradient, for ``ef21-w``. With a method ``gradient`` it is a `GradientTrainer`.
     """
 
     def initial(self, seed: int) -> Weights:
@@ -74,6 +91,17 @@ class Trainer(Protocol):
 
     def evaluate(self, weights: Weights) -> dict[str, float]:
         """Figures on this device's held-out data, at least ``accuracy`` and ``examples``."""
+        ...
+
+
+class GradientTrainer(Trainer, Protocol):
+    """A trainer that also tells its gradient, for methods that take steps of their own."""
+
+    def gradient(self, weights: Weights, config: FitConfig, batch: int | None) -> FitResult:
+        """The gradient at ``weights`` in the place of weights, and the mean loss there.
+
+        ``batch`` None: over all examples; else over ``config.batch_size`` of them that the seed ``batch`` draws.
+        """
         ...
 
 
@@ -101,6 +129,8 @@ class NumpyTrainer:
     permutation; a last batch shorter than ``batch_size`` is used, not dropped.
     """
 
+    adds_terms = True
+
     def __init__(self, model: Model, x: Array, y: Array, held_out: tuple[Array, Array] | None = None) -> None:
         if len(x) != len(y) or len(x) == 0:
             raise InputError(f"expected a label for each example and at least one, got {len(x)} and {len(y)}")
@@ -118,20 +148,48 @@ class NumpyTrainer:
         rng = np.random.Generator(np.random.PCG64([config.seed, config.round]))
         current = [np.array(w, dtype=np.float32) for w in weights]
         step = np.float32(config.learning_rate)
-        total = 0.0
+        terms = _Terms(weights, config)
+        total, steps = 0.0, 0
         for _ in range(config.local_epochs):
             order = rng.permutation(len(self.x))
             total = 0.0
             for start in range(0, len(order), config.batch_size):
                 batch = order[start : start + config.batch_size]
                 loss, gradients = self.model.loss_and_gradients(current, self.x[batch], self.y[batch])
-                total += loss * len(batch)
-                for w, g in zip(current, gradients, strict=True):
+                total, steps = total + loss * len(batch), steps + 1
+                for w, g in zip(current, terms.added(gradients, current), strict=True):
                     w -= step * g
-        return FitResult(current, len(self.x), total / len(self.x))
+        return FitResult(current, len(self.x), total / len(self.x), steps)
+
+    def gradient(self, weights: Weights, config: FitConfig, batch: int | None) -> FitResult:
+        """See :class:`GradientTrainer`."""
+        chosen: Any = slice(None)
+        if batch is not None:
+            rng = np.random.Generator(np.random.PCG64(batch))
+            chosen = rng.choice(len(self.x), min(config.batch_size, len(self.x)), replace=False)
+        loss, gradients = self.model.loss_and_gradients(weights, self.x[chosen], self.y[chosen])
+        return FitResult(gradients, len(self.x), loss)
 
     def evaluate(self, weights: Weights) -> dict[str, float]:
         """See :class:`Trainer`."""
         x, y = self.held_out
         hits = int(np.count_nonzero(self.model.predict(weights, x) == y))
         return {"accuracy": hits / len(y), "examples": float(len(y))}
+
+
+class _Terms:
+    """What a method adds to every gradient of a fit."""
+
+    def __init__(self, start: Weights, config: FitConfig) -> None:
+        self._start = start
+        self._correction = config.correction
+        self._proximal = np.float32(config.proximal)
+
+    def added(self, gradients: Weights, weights: Weights) -> Weights:
+        """Gradients with the terms at ``weights``."""
+        if self._correction is not None:
+            gradients = [g + c for g, c in zip(gradients, self._correction, strict=True)]
+        if self._proximal:
+            apart = zip(gradients, weights, self._start, strict=True)
+            gradients = [g + self._proximal * (w - start) for g, w, start in apart]
+        return gradients

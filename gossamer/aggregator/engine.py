@@ -25,14 +25,15 @@ from gossamer.aggregator.jobs import JobSettings, model_at
 from gossamer.aggregator.manifests import Model, Offered, build_manifest, choose_ways, signed_round
 from gossamer.aggregator.reports import round_report
 from gossamer.aggregator.rules import Update, rule
-from gossamer.aggregator.seal import EngineState, SealResult, seal
+from gossamer.aggregator.seal import EngineState, SealResult, announced, seal
 from gossamer.aggregator.store import Store, devices, inbox, jobs, models, objects, rounds, states
 from gossamer.aggregator.store.jobs import JobRow, JobState
 from gossamer.aggregator.store.rounds import RoundRow, RoundState
 from gossamer.compression import Context
-from gossamer.compression.codebooks import Codebooks
-from gossamer.errors import StoreError
+from gossamer.errors import MalformedMessage, StoreError
 from gossamer.wire import codes
+from gossamer.wire.cose import open_unverified
+from gossamer.wire.header import UpdateHeader
 from gossamer.wire.participation import Participation
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Engine:
             following = _following(db, job, settings, None, model, [])
         if following is None:
             return Progress.WAITING
-        message = self._sign(settings, model, following, now)
+        message = self._sign(settings, model, following, now, EngineState.initial(settings, model.shared))
         with self._store.write() as db:
             held = jobs.lock(db, job.job, exclusive=True)
             if held is None or held.state is not job.state or rounds.latest(db, job.job) is not None:
@@ -152,6 +153,7 @@ class Engine:
                 examples=u.examples,
                 lag=state.version - u.base_version,
                 round=u.round,
+                sections=sections_of(u.header),
             )
             for u in counted
         ]
@@ -161,7 +163,7 @@ class Engine:
             following = _following(db, job, settings, latest, model, [result.step])
         if following is None:
             raise StoreError("devices have vanished from the store; restore it from a backup")
-        message = self._sign(settings, model, following, now, result.state.codebooks)
+        message = self._sign(settings, model, following, now, result.state)
         report = round_report(latest, len(cohort(settings, latest.devices, latest.round)), counted, result)
         with self._store.write() as db:
             held = jobs.lock(db, job.job, exclusive=True)
@@ -180,7 +182,7 @@ class Engine:
         return Progress.SEALED
 
     def _sign(
-        self, settings: JobSettings, model: Model, following: Next, now: float, codebooks: Codebooks | None = None
+        self, settings: JobSettings, model: Model, following: Next, now: float, state: EngineState
     ) -> bytes:
         finished = following.round >= settings.rounds
         manifest = build_manifest(
@@ -192,9 +194,18 @@ class Engine:
             deadline=now + settings.closing.deadline_seconds,
             key=self._key,
             offered=following.offered,
-            codebooks=codebooks,
+            codebooks=state.codebooks,
+            announced=announced(settings, state),
         )
         return signed_round(manifest, self._key, settings.fleet)
+
+
+def sections_of(header: bytes) -> tuple[tuple[int, bytes], ...]:
+    """Return what an accepted update's header adds; it was verified when it was accepted."""
+    try:
+        return UpdateHeader.parse(open_unverified(header)[0]).sections
+    except MalformedMessage as error:
+        raise StoreError(f"the inbox holds an update without a header: {error}; restore a backup") from error
 
 
 def _arrived(db: Connection, settings: JobSettings, latest: RoundRow) -> Arrived:

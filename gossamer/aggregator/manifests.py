@@ -14,16 +14,18 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gossamer.aggregator.jobs import JobSettings
+from gossamer.aggregator.job_settings import JobSettings
 from gossamer.compression.codebooks import Codebooks
 from gossamer.compression.memory import EF14
 from gossamer.compression.objects import encode_delta, step_of
 from gossamer.compression.shared import SharedModel
 from gossamer.compression.ways import encode_delta as encode_way
 from gossamer.compression.ways import encode_snapshot
+from gossamer.methods.fedavg import FedAvg
 from gossamer.wire.codes import JobState, Kind, Section
 from gossamer.wire.cose import key_id
 from gossamer.wire.ids import object_id
+from gossamer.wire.items import encode
 from gossamer.wire.limits import MAX_OBJECT_BYTES
 from gossamer.wire.manifest import Fit, Manifest, Way, sign_manifest, with_ways
 from gossamer.wire.messages import Round
@@ -130,17 +132,12 @@ def build_manifest(
     key: Ed25519PrivateKey,
     offered: Sequence[Offered],
     codebooks: Codebooks | None = None,
+    announced: Mapping[int, bytes] | None = None,
 ) -> Manifest:
-    """Return the manifest of a round, with as many of the ways as fit."""
-    sections = [(int(Section.HISTORY), b"")] if settings.cycle else []
-    if codebooks is not None and codebooks.version:
-        sections.append((int(Section.CODEBOOKS), codebooks.serialize()))
-    if settings.memory != EF14.spec:
-        sections.append((int(Section.MEMORY), settings.memory.encode("ascii")))
-    if settings.device_choice:
-        sections.append((int(Section.CHOICE), b""))
-    if settings.fit.adaptive:
-        sections.append((int(Section.ADAPTIVE), b""))
+    """Return the manifest of a round, with as many of the ways as fit.
+
+    ``announced``: sections that change from round to round, of method and objective.
+    """
     rate = settings.fit.learning_rate_micro(min(round_, settings.rounds - 1), settings.rounds)
     fit = Fit(settings.fit.local_epochs, settings.fit.batch_size, rate, settings.seed)
     manifest = Manifest(
@@ -155,9 +152,32 @@ def build_manifest(
         fit=fit,
         deadline=max(0, int(deadline)),
         key_id=key_id(key.public_key()),
-        sections=tuple(sections),
+        sections=_sections(settings, codebooks, announced),
     )
     return with_ways(manifest, (each.way for each in offered))
+
+
+def _sections(
+    settings: JobSettings, codebooks: Codebooks | None, announced: Mapping[int, bytes] | None
+) -> tuple[tuple[int, bytes], ...]:
+    sections: dict[int, bytes] = dict(announced or {})
+    if settings.cycle:
+        sections[Section.HISTORY] = b""
+    if codebooks is not None and codebooks.version:
+        sections[Section.CODEBOOKS] = codebooks.serialize()
+    if settings.memory != EF14.spec:
+        sections[Section.MEMORY] = settings.memory.encode("ascii")
+    if settings.device_choice:
+        sections[Section.CHOICE] = b""
+    if settings.fit.adaptive:
+        sections[Section.ADAPTIVE] = b""
+    if settings.method != FedAvg.spec:
+        sections[Section.METHOD] = settings.method.encode("ascii")
+    if settings.trusted >= 0:
+        sections[Section.TRUSTED] = encode(settings.trusted)
+    if settings.one_rotation:
+        sections[Section.ROTATION] = b""
+    return tuple(sorted((int(number), data) for number, data in sections.items()))
 
 
 def signed_round(manifest: Manifest, key: Ed25519PrivateKey, fleet: str) -> bytes:

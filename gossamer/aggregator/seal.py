@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from typing import Protocol, runtime_checkable
@@ -26,9 +26,11 @@ import cbor2
 import numpy as np
 import numpy.typing as npt
 
-from gossamer.aggregator.jobs import JobSettings
+from gossamer.aggregator.job_settings import JobSettings
+from gossamer.aggregator.prepare import prepared
 from gossamer.aggregator.rules import Report, State, Update, Updates, rule
-from gossamer.aggregator.server_step import server_step
+from gossamer.aggregator.rules.state import pack, unpack
+from gossamer.aggregator.server_step import Turn, server_step
 from gossamer.compression import codec
 from gossamer.compression.codebooks import Codebooks, Usage
 from gossamer.compression.lattice import LATTICE_BITS, from_lattice, to_lattice
@@ -36,6 +38,8 @@ from gossamer.compression.memory import memory as device_memory
 from gossamer.compression.memory_server import ServerMemory
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import LatticeOverflow, MalformedBody, StoreError
+from gossamer.methods import View, method
+from gossamer.methods.base import Memory, Sections, Vector
 
 Lattice = npt.NDArray[np.int32]
 
@@ -57,7 +61,10 @@ class Used(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What one round hands to the next. ``rule`` and ``server`` are memories of those two."""
+    """What one round hands to the next. ``rule``, ``server`` and ``method`` are memories of those three.
+
+    The weights are the first ``d`` coordinates of model and target; the method's companions follow.
+    """
 
     version: int
     model: SharedModel
@@ -66,6 +73,13 @@ class EngineState:
     server: State
     codebooks: Codebooks | None = None  # of a job whose updates are coded with them
     memory: ServerMemory | None = None  # of a job whose devices send differences to what they sent before
+    method: Memory = field(default_factory=dict)
+    rows: int = 1
+
+    @property
+    def d(self) -> int:
+        """Coordinates of an update."""
+        return len(self.shared) // self.rows
 
     @property
     def shared(self) -> Lattice:
@@ -75,18 +89,21 @@ class EngineState:
     @classmethod
     def initial(cls, settings: JobSettings, model: SharedModel) -> EngineState:
         """Return the state before the first round, from version 0."""
-        d = len(model.weights)
+        rows = 1 + len(method(settings.method).companions)
+        d = len(model.weights) // rows
         memory = rule(settings.rule).init(d)
         codebooks = Codebooks.initial(model.layout) if settings.learns_codebooks else None
         summed = ServerMemory.zeros(d) if device_memory(settings.memory).summed else None
-        return cls(0, model, model.weights, memory, server_step(settings.server_step).init(d), codebooks, summed)
+        step = server_step(settings.server_step).init(d)
+        return cls(0, model, model.weights, memory, step, codebooks, summed, rows=rows)
 
     def memories(self) -> bytes:
-        """Return the memories of rule and server step, the codebooks, and the sum of updates, as CBOR."""
+        """Return the memories of rule and server step, the codebooks, the sum of updates and the method's, as CBOR."""
         versions = (self.codebooks, *self.codebooks.known) if self.codebooks else ()
         books = [each.serialize() for each in versions]
         summed = b"" if self.memory is None else self.memory.to_bytes()
-        return cbor2.dumps([self.rule.to_dict(), self.server.to_dict(), books, summed], canonical=True)
+        of_method = {name: pack(vector) for name, vector in self.method.items()}
+        return cbor2.dumps([self.rule.to_dict(), self.server.to_dict(), books, summed, of_method], canonical=True)
 
     @classmethod
     def restore(
@@ -100,14 +117,16 @@ class EngineState:
         if not memories:
             return cls.initial(settings, model)
         try:
-            of_rule, of_server, _, summed = cbor2.loads(memories)
-        except (cbor2.CBORError, ValueError, TypeError) as error:
+            of_rule, of_server, _, summed, of_method = [*cbor2.loads(memories), {}][:5]
+            vectors = {str(name): unpack(data) for name, data in of_method.items()}
+        except (cbor2.CBORError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"the engine's state of job {settings.name} is damaged: {error}") from error
-        d = len(target)
+        rows = 1 + len(method(settings.method).companions)
+        d = len(target) // rows
         server = server_step(settings.server_step).restore(of_server, d)
         memory = rule(settings.rule).restore(of_rule, d)
         of_devices = ServerMemory.from_bytes(summed, d) if summed else None
-        return cls(version, model, target, memory, server, stored_codebooks(memories), of_devices)
+        return cls(version, model, target, memory, server, stored_codebooks(memories), of_devices, vectors, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +145,61 @@ def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings, *
 
     The result depends on the set of updates only: the same bits for any order, machine or restart.
     """
-    d = len(state.shared)
-    aggregate, rule_memory, report = rule(settings.rule).apply(state.rule, Updates.of(updates, d))
-    summed = state.memory
-    if summed is not None:
-        summed = summed.plus((units, 1) for units in _sent(updates, d))
-        aggregate = summed.step(devices)
-    target, server_memory, saturated = state.target, state.server, 0
-    if not report.shortfall:
-        move, server_memory = server_step(settings.server_step).apply(state.server, aggregate)
-        target, saturated = _moved(state.target, move)
-    step, model = _step(state.model, target, settings, state.version + 1)
-    codebooks = _refitted(state, updates)
-    after = EngineState(state.version + 1, model, target, rule_memory, server_memory, codebooks, summed)
-    return SealResult(after, step, model.digest, report, saturated)
+    d, chosen = state.d, method(settings.method)
+    ready = prepared(updates, chosen)
+    seen = Updates.of(ready, d, fleet=devices, round=state.version, workers=settings.workers)
+    aggregate, rule_memory, report = rule(settings.rule).apply(state.rule, seen)
+    after = replace(state, version=state.version + 1, rule=rule_memory, codebooks=_refitted(state, updates))
+    if after.memory is not None:
+        summed = after.memory.plus((units, 1) for units in _sent(updates, d))
+        aggregate, after = summed.step(devices), replace(after, memory=summed)
+    if chosen.steps and not report.shortfall:
+        moves, after = _stepped(after, aggregate, settings, ready, report, devices)
+    else:
+        moves, after = _optimized(after, None if report.shortfall else aggregate, settings)
+    target, saturated = (after.target, 0) if moves is None else _moved(after.target, moves.reshape(-1))
+    after = replace(after, target=target)
+    step, model = _step(state.model, after.target, settings, after.version)
+    return SealResult(replace(after, model=model), step, model.digest, report, saturated)
+
+
+def _optimized(
+    state: EngineState, aggregate: Vector | None, settings: JobSettings
+) -> tuple[Vector | None, EngineState]:
+    """What the job's server step makes of an aggregate (d,), or of a round that has none: (rows, d) or None."""
+    optimizer, turn = server_step(settings.server_step), Turn(state.version - 1, settings.cohorts)  # a version a round
+    if aggregate is None:
+        move, memory = optimizer.skip(state.server, turn)
+    else:
+        move, memory = optimizer.apply(state.server, aggregate, turn)
+    if move is None:
+        return None, replace(state, server=memory)
+    return np.pad(move, (0, (state.rows - 1) * state.d)), replace(state, server=memory)
+
+
+def _stepped(
+    state: EngineState, aggregate: Vector, settings: JobSettings, ready: Sequence[Update], report: Report, devices: int
+) -> tuple[Vector | None, EngineState]:
+    """What the method's own server half makes of an aggregate (d,): moves (rows, d)."""
+    judged = zip(ready, report.verdicts, strict=True)  # both in ascending (device, round)
+    counted = [update for update, verdict in judged if verdict.accepted]
+    shared, target = (real(each).reshape(state.rows, -1) for each in (state.shared, state.target))
+    view = View(
+        shared, target, devices, len(counted), state.version - 1, settings.cohorts,
+        [dict(update.sections) for update in counted], settings.seed,
+    )  # fmt: skip
+    moves, memory = method(settings.method).step(state.method, aggregate, view)
+    return moves, replace(state, method=memory)
+
+
+def real(units: Lattice) -> Vector:
+    """Lattice units -> float64, exact."""
+    return units.astype(np.float64) / float(1 << LATTICE_BITS)
+
+
+def announced(settings: JobSettings, state: EngineState) -> Sections:
+    """Sections of the next manifest that follow from the state."""
+    return method(settings.method).announce(state.method)
 
 
 def _sent(updates: Sequence[Update], d: int) -> Iterator[Lattice]:

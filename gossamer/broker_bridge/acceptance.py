@@ -25,6 +25,7 @@ from gossamer.compression import NOTHING, REGISTRY, Context, codec, open_body
 from gossamer.compression.auto import DEVICE_CODECS
 from gossamer.compression.hist import HIST
 from gossamer.errors import BadSignature, MalformedBody, MalformedMessage, Refused
+from gossamer.methods import method
 from gossamer.wire import cose
 from gossamer.wire.codes import Reason
 from gossamer.wire.header import UpdateHeader, verify_update
@@ -37,7 +38,7 @@ _CONTEXTS: OrderedDict[tuple[int, int, bytes], Context] = OrderedDict()
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """The fleet's current job, as far as acceptance looks at it. ``d``: coordinates of its model."""
+    """The fleet's current job, as far as acceptance looks at it. ``d``: coordinates of an update."""
 
     row: JobRow
     settings: JobSettings
@@ -67,7 +68,9 @@ def view(db: Connection) -> JobView | None:
     latest = rounds.latest(db, current.job)
     if row is None or latest is None:
         return None
-    return JobView(row, _settings(row.settings), _size(row.layout), latest)
+    settings = _settings(row.settings)
+    rows = 1 + len(method(settings.method).companions)
+    return JobView(row, settings, _size(row.layout) // rows, latest)
 
 
 def peek(header: bytes) -> UpdateHeader:
@@ -157,7 +160,10 @@ def _check_body(db: Connection, job: JobView, body: bytes, base_version: int) ->
 
 def _is_member(db: Connection, job: JobView, device: Device, round_: int) -> bool:
     meant = rounds.get(db, job.row.job, round_)
-    return meant is not None and _participation(job.row.settings, meant.devices).is_member(round_, device.index)
+    if meant is None:
+        return False
+    trusted = device.index == job.settings.trusted
+    return trusted or _participation(job.row.settings, meant.devices).is_member(round_, device.index)
 
 
 def _context(db: Connection, job: JobView, version: int) -> Context:

@@ -53,6 +53,17 @@ class Layout:
         named = tuple((str(i), tuple(sides)) for i, sides in sorted((axes or {}).items()))
         return cls(tuple((str(i), tuple(np.shape(a))) for i, a in enumerate(arrays)), named)
 
+    def joined(self, companions: Sequence[str]) -> Layout:
+        """The layout of a model with companions: this one, and for each of them the same arrays once more."""
+        more = ((f"{name}/{array}", shape) for name in companions for array, shape in self.entries)
+        return Layout((*self.entries, *more), self.axes)
+
+    def parted(self, rows: int) -> Layout:
+        """The layout of the model alone, of one that has ``rows - 1`` companions: the inverse of `joined`."""
+        if rows < 1 or len(self.entries) % rows:
+            raise LayoutMismatch(f"expected a model with {rows - 1} companions, got {len(self.entries)} arrays")
+        return Layout(self.entries[: len(self.entries) // rows], self.axes)
+
     def to_lists(self) -> list[Any]:
         """As JSON and CBOR hold it: ``[[name, shape], ...]``, or with axes ``[[those], [[name, sides], ...]]``."""
         entries, axes = ([[name, list(sides)] for name, sides in each] for each in (self.entries, self.axes))

@@ -7,6 +7,9 @@ total is the sum of weight h over *all* devices, so an absent device still count
 (Fatkhullin and others 2021, arXiv 2110.03294, partial participation), (1/n) times the sum over the cohort, not 1/C. A
 sum of integers has no order: the same bits for any order of arrival, machine or restart.
 
+With ``ef21-w`` the weight is w in units of 1/1024 and total_weight 1024 n: h is a share delta / w, so the step is
+(1/n) sum of w h, where nothing is left to send the mean delta, whatever the w are.
+
 Every counted c must be applied exactly once, at a weight that never changes for a device; one that leaves stays in the
 sum with its last h, and is taken out only by a new job.
 """
@@ -24,7 +27,8 @@ from gossamer.compression.lattice import LATTICE_BITS
 from gossamer.errors import InputError
 
 MAX_TOTAL_WEIGHT = 1 << 31
-"""h is below 2^31 units, so the sum of weight h stays below 2^62 and never leaves int64."""
+"""h is below 2^31 units, so the sum of weight h stays below 2^62 and never leaves int64. In units of 1/1024, those of
+``ef21-w``, the total is that of 2,097,151 devices at most."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from typing import Any
 
 from gossamer.agent.seeds import derive_seed
-from gossamer.agent.trainer import FitConfig, Trainer
+from gossamer.agent.trainer import Trainer
+from gossamer.agent.updating import make_update
+from gossamer.agent.work import first_model, weights_of
 from gossamer.aggregator.automatic import decided
+from gossamer.aggregator.cohort import cohort
 from gossamer.aggregator.jobs import MICRO, JobSettings
 from gossamer.aggregator.rules import Update
-from gossamer.aggregator.seal import EngineState, seal
-from gossamer.compression import codec, open_body
-from gossamer.compression.lattice import from_lattice, to_lattice
+from gossamer.aggregator.seal import EngineState, announced, seal
+from gossamer.compression import open_body
 from gossamer.compression.layout import Layout
-from gossamer.compression.memory import State, memory
-from gossamer.compression.shared import SharedModel
 from gossamer.compression.ways import encode_delta, encode_snapshot
 
 FLOAT_BYTES = 4
@@ -46,15 +45,15 @@ class Simulation:
         self.trainers = trainers
         self.plain = plain
         first = trainers[0].initial(settings.seed)
-        self.layout = Layout.of(first, getattr(trainers[0], "axes", {}))
-        settings, self.choice = decided(settings, self.layout, len(trainers))
+        layout = Layout.of(first, getattr(trainers[0], "axes", {}))
+        settings, self.choice = decided(settings, layout, len(trainers))
         self.settings = settings
-        model = SharedModel.first(self.layout, to_lattice(self.layout.flatten(first)), settings.cycle)
+        model = first_model(trainers[0], settings.seed, settings.cycle, settings.method)
         self.state = EngineState.initial(settings, model)
         self.models = {0: model}
         self.steps: list[bytes] = []
         self.held = [0] * len(trainers)
-        self.memories: list[State | None] = [None] * len(trainers)
+        self.kept: list[bytes | None] = [None] * len(trainers)
         self._ways: dict[tuple[int, int], int] = {}
         self.payload_up = self.payload_down = 0
 
@@ -62,14 +61,14 @@ class Simulation:
         """Run the job to its end; ``judge`` evaluates the shared model after every round."""
         schedule = self.settings.schedule(len(self.trainers))
         for round_ in range(self.settings.rounds):
-            updates = [self._update(round_, index) for index in schedule.cohort(round_)]
+            updates = [self._update(round_, index) for index in sorted(cohort(self.settings, schedule.devices, round_))]
             result = seal(self.state, updates, self.settings, devices=len(self.trainers))
             self.state = result.state
             self.models[round_ + 1] = self.state.model
             for version in [v for v in self.models if v < min(self.held)]:
                 del self.models[version]
             self.steps.append(result.step)
-            accuracy = judge.evaluate(self.layout.unflatten(from_lattice(self.state.shared)))["accuracy"]
+            accuracy = judge.evaluate(weights_of(self.state.model, self.settings.method))["accuracy"]
             yield SimulatedRound(round_, accuracy, self.payload_up, self.payload_down, result.digest)
 
     def model_digest(self) -> bytes:
@@ -78,30 +77,44 @@ class Simulation:
 
     def _update(self, round_: int, index: int) -> Update:
         """What the device does in its round: fetch, fit, encode with its residual."""
-        d = self.layout.size
         self.payload_down += self._fetched(index, round_)
         self.held[index] = round_
         model = self.models[round_]
-        base = model.weights
+        answer = make_update(self.trainers[index], model, self._request(round_, index))
+        self.kept[index] = answer["if_counted"]
+        d, body = self.state.d, answer["body"]
+        self.payload_up += FLOAT_BYTES * d if self.plain else len(body)
         context = replace(model.context(upward=True), codebooks=self.state.codebooks)
-        seed = self.settings.seed
-        config = FitConfig(
-            self.settings.fit.local_epochs,
-            self.settings.fit.batch_size,
-            self.settings.fit.learning_rate_micro(round_, self.settings.rounds) / MICRO,
-            derive_seed("fit", seed, round_, index),
-            round_,
-        )
-        result = self.trainers[index].fit(self.layout.unflatten(from_lattice(base)), config)
-        trained = to_lattice(self.layout.flatten(result.weights))
-        encoder = codec(self.settings.codec_up)
-        method = memory(self.settings.memory)
-        codec_seed = derive_seed("codec", seed, round_, index)
-        delta = trained.astype(np.int64) - base
-        sent = method.compress(encoder, delta, self.memories[index], seed=codec_seed, context=context)
-        self.memories[index] = sent.if_counted
-        self.payload_up += FLOAT_BYTES * d if self.plain else len(sent.body)
-        return Update(index, open_body(sent.body, d, context), result.examples)
+        sections = tuple((number, data) for number, data in answer["sections"])
+        return Update(index, open_body(body, d, context), answer["examples"], round=round_, sections=sections)
+
+    def _request(self, round_: int, index: int) -> dict[str, Any]:
+        """What the manifest of that round asks of a device, as its training child gets it."""
+        settings, seed = self.settings, self.settings.seed
+        books = self.state.codebooks
+        codec_of = ("rotation", seed, round_, 0) if settings.one_rotation else ("codec", seed, round_, index)
+        return {
+            "fit": {
+                "local_epochs": settings.fit.local_epochs,
+                "batch_size": settings.fit.batch_size,
+                "learning_rate": settings.fit.learning_rate_micro(round_, settings.rounds) / MICRO,
+                "seed": derive_seed("fit", seed, round_, index),
+                "round": round_,
+            },
+            "job_seed": seed,
+            "device_index": index,
+            "devices": len(self.trainers),
+            "cohorts": settings.cohorts,
+            "method": settings.method,
+            "sections": [[number, data] for number, data in announced(settings, self.state).items()],
+            "memory": settings.memory,
+            "residual": self.kept[index],
+            "codec": settings.codec_up,
+            "codec_seed": derive_seed(*codec_of),
+            "codebooks": books.serialize() if books is not None and books.version else None,
+            "link": None,
+            "epochs": None,
+        }
 
     def _fetched(self, index: int, version: int) -> int:
         """Bytes that bring the device to ``version``; version 0 comes from the seed, at no cost."""
@@ -109,7 +122,7 @@ class Simulation:
         if since == version:
             return 0
         if self.plain:
-            return FLOAT_BYTES * self.layout.size
+            return FLOAT_BYTES * len(self.state.shared)
         if (since, version) not in self._ways:  # the whole cohort often takes the same way
             early, late = self.models[since], self.models[version]
             delta = encode_delta(early, self.steps[since:version], late)

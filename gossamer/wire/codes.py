@@ -31,6 +31,33 @@ class Section(IntEnum):
     """Empty. Devices may send in another codec than the manifest's, by the link they are on."""
     ADAPTIVE = 5
     """Empty. ``local_epochs`` is an upper bound: each device finds out what brings most per byte."""
+    METHOD = 6
+    """Spec (ASCII) of how devices train and what they send, unless it is ``fedavg``."""
+    TRUSTED = 7
+    """Index (CBOR unsigned integer) of a device that takes part in every round: its update is the root of trust."""
+    THRESHOLD = 8
+    """From which length of its update on a device certainly sends it; see `gossamer.wire.chances`."""
+    DUAL = 9
+    """The scalars of an AUC objective."""
+    SCORES = 10
+    """What the fleet's scores look like, as histograms."""
+    ROTATION = 11
+    """Empty. All devices of a round rotate alike, so that their votes can be counted without being decoded."""
+
+
+class UpdateSection(IntEnum):
+    """A named addition to an update's signed header."""
+
+    STEPS = 1
+    """Local steps taken (CBOR unsigned integer)."""
+    CHANCE = 2
+    """The probability with which the device decided to send."""
+    DUAL = 3
+    """The scalars of an AUC objective after the local steps."""
+    SCORES = 4
+    """What the device's scores look like, as histograms."""
+    WEIGHT = 5
+    """The weight of the device's updates in a sum over rounds (CBOR unsigned integer)."""
 
 
 class Code(IntEnum):

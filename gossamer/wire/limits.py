@@ -32,9 +32,15 @@ DEFAULT_CHUNK_BYTES = 4_000
 MAX_CHUNK_BYTES = 16_384
 """Bytes of a chunk at most: the top of the ladder (16,000); a longer one takes 10 s on a 15 kbit/s link."""
 
-MAX_HEADER_BYTES = 192
+MAX_HEADER_BYTES = 320
 """Bytes of a signed update header: COSE framing and signature are 74, the five integers at most 37; the rest
-is room for items to come."""
+is for sections and for items to come."""
+
+MAX_UPDATE_SECTIONS = 4
+"""Named additions in one update header."""
+
+MAX_UPDATE_SECTION_BYTES = 128
+"""Bytes of one of them: two histograms of 32 bins are 80."""
 
 MAX_MISSING_BYTES = MAX_CHUNKS // 8
 """Bytes of a bitmap of missing chunks."""

@@ -28,6 +28,7 @@ from gossamer.wire.limits import (
     MAX_WAYS,
 )
 from gossamer.wire.participation import Participation
+from gossamer.wire.sections import Sections, read_sections
 
 MAX_MANIFEST_BYTES = MAX_ROUND_BYTES - 4 - cose.ENVELOPE_BYTES
 """Bytes of the payload: ROUND's type and length take 4."""
@@ -81,7 +82,7 @@ class Manifest:
     fit: Fit
     deadline: int
     key_id: bytes
-    sections: tuple[tuple[int, bytes], ...] = ()
+    sections: Sections = ()
 
     def __post_init__(self) -> None:
         self.check()
@@ -136,7 +137,7 @@ class Manifest:
 
 
 _Fields = tuple[
-    int, JobState, int, int, bytes, Participation, tuple[Way, ...], str, Fit, int, bytes, tuple[tuple[int, bytes], ...]
+    int, JobState, int, int, bytes, Participation, tuple[Way, ...], str, Fit, int, bytes, Sections
 ]  # in the order of the wire and of Manifest
 
 
@@ -153,17 +154,8 @@ def _read_fields(reader: Reader) -> _Fields:
         _read_fit(reader),
         reader.uint("deadline"),
         reader.bytes_("key id", KEY_ID_BYTES, least=KEY_ID_BYTES),
-        _read_sections(reader),
+        read_sections(reader, MAX_SECTIONS, MAX_ROUND_BYTES),
     )
-
-
-def _read_sections(reader: Reader) -> tuple[tuple[int, bytes], ...]:
-    found: list[tuple[int, bytes]] = []
-    for _ in range(reader.array("sections", MAX_SECTIONS)):
-        reader.array("section", 2, least=2)
-        least = found[-1][0] + 1 if found else 1
-        found.append((reader.uint("section number", MAX_INT32, least), reader.bytes_("section", MAX_ROUND_BYTES)))
-    return tuple(found)
 
 
 def _read_participation(reader: Reader) -> Participation:

@@ -7,6 +7,18 @@ signed manifest; with these it computes alone whether round k is its round.
   deals it into R cohorts in turn, so that every device takes part exactly once a cycle. Cohort sizes differ
   by one at most. Source: random reshuffling with cyclic participation (RR-CLI).
 * ``uniform``: every round draws ceil(devices / cohorts) devices afresh, without replacement.
+* ``fixed``: the same groups in the same order every cycle. Device i is in turn i mod R: dealt in strides, not
+  in runs, so that a device keeps its group when the fleet grows, and devices enrolled one after the other (one
+  site, one customer) are spread over all groups. Source: CyCP (Cho and others, ICML 2023).
+* ``anytime``: every device in every round, as its own availability windows allow. With a quorum of K it is the
+  asynchronous buffer: a round seals at its first K updates, later ones count in the next with a staleness
+  weight. Source: FedBuff (Nguyen and others, AISTATS 2022).
+* ``importance``: every device may take part, and decides alone from a threshold in the manifest and the norm of
+  its own update (:mod:`gossamer.wire.chance`); about ceil(devices / cohorts) do. Source: optimal client
+  sampling (Chen, Horvath, Richtarik, TMLR 2022).
+* ``marina``: a coin a round. With probability 1 / R everybody takes part (:meth:`Participation.is_full`),
+  otherwise ceil(devices / cohorts) devices drawn as ``uniform`` does. Source: Byz-VR-MARINA-PP (Malinovsky,
+  Gorbunov, Horvath, Richtarik, NeurIPS 2024).
 
 The permutation is the *swap-or-not* shuffle (Hoang, Morris, Rogaway, CRYPTO 2012) keyed by SHA-256: round j
 pairs position x with K_j - x (mod n) and swaps the pair if a hash bit of the pair says so. It acts on any n
@@ -31,16 +43,23 @@ MAX_DEVICES = 1 << 32
 
 MAX_UINT64 = (1 << 64) - 1
 
+COIN_LABEL = b"gossamer full round"
+"""Before seed and round in the hash that is the coin of ``marina``."""
+
 
 class ParticipationRule(IntEnum):
     """The number that travels in the manifest."""
 
     RESHUFFLED = 0
     UNIFORM = 1
+    FIXED = 2
+    ANYTIME = 3
+    IMPORTANCE = 4
+    MARINA = 5
 
     @classmethod
     def named(cls, name: str) -> ParticipationRule:
-        """``reshuffled`` or ``uniform``; raises InputError for any other name."""
+        """A rule by its name in lower case, such as ``reshuffled``; raises InputError for any other."""
         for rule in cls:
             if rule.name.lower() == name:
                 return rule
@@ -56,7 +75,8 @@ class Participation:
         rule: a :class:`ParticipationRule` or its number.
         seed: 0 to 2^64 - 1.
         devices: size n of the fleet; indices run from 0 to n - 1.
-        cohorts: R, rounds in a cycle (``reshuffled``) or the inverse of the sampled fraction (``uniform``).
+        cohorts: R, rounds in a cycle (``reshuffled``, ``fixed``) or the inverse of the sampled fraction
+            (``uniform``, ``importance``, ``marina``); ``anytime`` only counts its cycles with it.
 
     Raises:
         InputError: an unknown rule, or numbers out of range (``cohorts`` above ``devices`` would leave
@@ -84,27 +104,52 @@ class Participation:
         return (int(self.rule), self.seed, self.devices, self.cohorts)
 
     def cycle(self, round_: int) -> int:
-        """The cycle that round belongs to: round // R for both rules."""
+        """The cycle that round belongs to: round // R for every rule."""
         _check_round(round_)
         return round_ // self.cohorts
 
+    @property
+    def drawn(self) -> int:
+        """ceil(devices / cohorts): a draw of ``uniform`` and ``marina``, and what ``importance`` aims at."""
+        return -(-self.devices // self.cohorts)
+
+    def is_full(self, round_: int) -> bool:
+        """Whether the whole fleet is asked in that round; with ``marina`` the round's coin decides.
+
+        >>> [r for r in range(20) if Participation(ParticipationRule.MARINA, 7, 10, 5).is_full(r)]
+        [1, 4, 13, 19]
+        """
+        _check_round(round_)
+        if self.rule in (ParticipationRule.ANYTIME, ParticipationRule.IMPORTANCE) or self.cohorts == 1:
+            return True
+        if self.rule != ParticipationRule.MARINA:
+            return False
+        coin = hashlib.sha256(COIN_LABEL + self.seed.to_bytes(8, "big") + round_.to_bytes(8, "big")).digest()
+        return int.from_bytes(coin[:8], "big") * self.cohorts <= MAX_UINT64
+
     def cohort(self, round_: int) -> tuple[int, ...]:
         """Device indices of that round in ascending order; never empty."""
+        if self.is_full(round_):
+            return tuple(range(self.devices))
+        if self.rule == ParticipationRule.FIXED:
+            return tuple(range(round_ % self.cohorts, self.devices, self.cohorts))
         start, stop, shuffle = self._deal(round_)
         return tuple(sorted(shuffle.index_at(position) for position in range(start, stop)))
 
     def is_member(self, round_: int, index: int) -> bool:
         """Whether the device takes part: as ``index in cohort(round_)``, at the price of one index."""
+        full = self.is_full(round_)
         if not 0 <= index < self.devices:
             return False
+        if full or self.rule == ParticipationRule.FIXED:
+            return full or index % self.cohorts == round_ % self.cohorts
         start, stop, shuffle = self._deal(round_)
         return start <= shuffle.position_of(index) < stop
 
     def _deal(self, round_: int) -> tuple[int, int, _Shuffle]:
         """Positions [start, stop) of a shuffled fleet are the cohort."""
-        _check_round(round_)
-        if self.rule == ParticipationRule.UNIFORM:
-            return 0, -(-self.devices // self.cohorts), _Shuffle(self.rule, self.seed, round_, self.devices)
+        if self.rule in (ParticipationRule.UNIFORM, ParticipationRule.MARINA):
+            return 0, self.drawn, _Shuffle(self.rule, self.seed, round_, self.devices)
         cycle, turn = divmod(round_, self.cohorts)
         start = turn * self.devices // self.cohorts
         stop = (turn + 1) * self.devices // self.cohorts

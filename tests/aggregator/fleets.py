@@ -97,7 +97,7 @@ class Fleet:
         body = self.body(name, round_)
         update = inbox.NewUpdate(
             1, round_, name, object_id(body), round_ if counted_in is None else counted_in, round_, body,
-            b"header", 10, 500_000,
+            self.header(name, round_, body), 10, 500_000,
         )  # fmt: skip
         with self.store.write() as db:
             inbox.add(db, update, now=self.now)

@@ -78,9 +78,9 @@ class Whole:
             for name in self.names:
                 devices.enroll(db, name, key_of(name).public_key().public_bytes_raw())
         wanted = job_settings(**changes)
-        first = work.first_model(self.trainers[0], wanted.seed, 0)
+        first = work.first_model(self.trainers[0], wanted.seed, 0, wanted.method)
         self.wanted = wanted
-        self.settings, self.choice = decided(wanted, first.layout, size)
+        self.settings, self.choice = decided(wanted, work.first_model(self.trainers[0], wanted.seed, 0).layout, size)
         create_job(self.store, self.settings, first.weights, first.layout, now=1.0)
         self.restart()
         self.asleep: set[int] = set()

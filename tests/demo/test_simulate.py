@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_model(digits):
 
 def test_payload_counts_real_bodies_and_only_those_who_take_part(digits):
     simulation, points = run(digits)
-    d = simulation.layout.size
+    d = simulation.state.d
     updates = JOB.rounds * DEVICES // JOB.cohorts
     assert 0 < points[-1].payload_up <= updates * codec(JOB.codec_up).max_bytes(d)
     ups = np.diff([0, *(p.payload_up for p in points)])
@@ -57,7 +57,7 @@ def test_payload_counts_real_bodies_and_only_those_who_take_part(digits):
 
 def test_plain_payload_is_a_float_model_each_way(digits):
     simulation, points = run(digits, plain=True, codec_up="fp32", codec_down="fp32")
-    model = 4 * simulation.layout.size
+    model = 4 * simulation.state.d
     updates = JOB.rounds * DEVICES // JOB.cohorts
     assert points[-1].payload_up == updates * model
     assert points[-1].payload_down == (updates - DEVICES // JOB.cohorts) * model
@@ -65,7 +65,7 @@ def test_plain_payload_is_a_float_model_each_way(digits):
 
 def test_at_fp32_nothing_is_left_unsent(digits):
     simulation, _ = run(digits, codec_up="fp32", codec_down="fp32")
-    assert all(memory is not None and not memory.any() for memory in simulation.memories)
+    assert simulation.kept == [None] * DEVICES
     np.testing.assert_array_equal(simulation.state.shared, simulation.state.target)
 
 

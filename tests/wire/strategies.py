@@ -82,6 +82,12 @@ def offers(draw: st.DrawFn) -> Offer:
     return Offer(draw(ids), kind, draw(st.integers(1, most)), chunk_bytes, header, b"")
 
 
+update_sections = st.lists(
+    st.tuples(st.integers(1, limits.MAX_INT32), st.binary(max_size=40)),
+    max_size=limits.MAX_UPDATE_SECTIONS,
+    unique_by=lambda section: section[0],
+).map(lambda sections: tuple(sorted(sections)))
+
 messages: st.SearchStrategy[Message] = st.one_of(
     offers(),
     st.builds(Chunk, ids, st.integers(0, limits.MAX_CHUNKS - 1), st.binary(min_size=1, max_size=300)),
@@ -96,10 +102,10 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(State, counters, st.integers(0, 1)),
 )
 
-headers = st.builds(UpdateHeader, counters, counters, counters, small, small)
+headers = st.builds(UpdateHeader, counters, counters, counters, small, small, update_sections)
 
 participations = st.integers(1, 1 << 32).flatmap(
-    lambda devices: st.builds(Participation, st.integers(0, 1), seeds, st.just(devices), st.integers(1, devices))
+    lambda devices: st.builds(Participation, st.integers(0, 5), seeds, st.just(devices), st.integers(1, devices))
 )
 ways = st.builds(
     Way, counters, ids, st.integers(1, limits.MAX_OBJECT_BYTES), st.sampled_from([Kind.DELTA, Kind.SNAPSHOT])

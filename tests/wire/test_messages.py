@@ -84,7 +84,7 @@ MALFORMED = {
     "size of 2^63": "0048" + ID.hex() + "001b8000000000000000",
     "chunk_bytes 0": "0048" + ID.hex() + "000100",
     "too many chunks": "0048" + ID.hex() + "001a01000000014040",
-    "header of 193 bytes": "0048" + ID.hex() + "00010158c1",
+    "header of 321 bytes": "0048" + ID.hex() + "000101590141",
     "body of another length": "0048" + ID.hex() + "000203404161",
     "body larger than a chunk": "0048" + ID.hex() + "0002014042" + "6161",
     "chunk index 8192": "0148" + ID.hex() + "192000",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from itertools import permutations
+from functools import partial
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,8 @@ from gossamer.errors import InputError
 from gossamer.wire.participation import SHUFFLE_ROUNDS, Participation, ParticipationRule
 
 RESHUFFLED, UNIFORM = ParticipationRule.RESHUFFLED, ParticipationRule.UNIFORM
+FIXED, ANYTIME = ParticipationRule.FIXED, ParticipationRule.ANYTIME
+IMPORTANCE, MARINA = ParticipationRule.IMPORTANCE, ParticipationRule.MARINA
 
 # Written once; a change of these is a change of the protocol: every device would come in other rounds.
 GOLDEN = [
@@ -22,6 +25,13 @@ GOLDEN = [
     (Participation(RESHUFFLED, 7, 10, 2), 5, (2, 3, 4, 5, 8)),
     (Participation(RESHUFFLED, (1 << 64) - 1, 1000, 250), 1_000_003, (324, 409, 546, 603)),
     (Participation(UNIFORM, 7, 10, 3), 0, (0, 1, 5, 9)),
+    (Participation(FIXED, 7, 10, 3), 0, (0, 3, 6, 9)),
+    (Participation(FIXED, 7, 10, 3), 5, (2, 5, 8)),
+    (Participation(ANYTIME, 7, 4, 2), 1, (0, 1, 2, 3)),
+    (Participation(IMPORTANCE, 7, 4, 2), 1, (0, 1, 2, 3)),
+    (Participation(MARINA, 7, 10, 5), 0, (4, 9)),
+    (Participation(MARINA, 7, 10, 5), 1, tuple(range(10))),
+    (Participation(MARINA, (1 << 64) - 1, 1000, 250), 1_000_003, (79, 356, 391, 753)),
 ]
 
 schedules = st.builds(
@@ -60,13 +70,24 @@ def naive_positions(rule: int, seed: int, draw: int, n: int) -> list[int]:
 def test_agrees_with_a_naive_second_implementation(rule: ParticipationRule, n: int, cohorts: int) -> None:
     schedule = Participation(rule, 11, n, cohorts)
     for round_ in (0, cohorts, cohorts * 3 + cohorts // 2):
-        turn = round_ % cohorts
-        draw = round_ if rule == UNIFORM else round_ // cohorts
-        start, stop = turn * n // cohorts, (turn + 1) * n // cohorts
-        if rule == UNIFORM:
-            start, stop = 0, (n + cohorts - 1) // cohorts
-        positions = naive_positions(rule, 11, draw, n)
-        assert schedule.cohort(round_) == tuple(i for i in range(n) if start <= positions[i] < stop)
+        assert schedule.cohort(round_) == tuple(i for i in range(n) if naive_member(rule, 11, round_, n, cohorts, i))
+
+
+def naive_member(rule: int, seed: int, round_: int, n: int, cohorts: int, index: int) -> bool:
+    turn, few = round_ % cohorts, (n + cohorts - 1) // cohorts
+    if rule == RESHUFFLED:
+        position = naive_positions(rule, seed, round_ // cohorts, n)[index]
+        return turn * n // cohorts <= position < (turn + 1) * n // cohorts
+    if rule == FIXED:
+        return index in range(turn, n, cohorts)
+    if rule == MARINA and naive_heads(seed, round_, cohorts):
+        return True
+    return rule in (ANYTIME, IMPORTANCE) or naive_positions(rule, seed, round_, n)[index] < few
+
+
+def naive_heads(seed: int, round_: int, cohorts: int) -> bool:
+    text = b"gossamer full round" + seed.to_bytes(8, "big") + round_.to_bytes(8, "big")
+    return int(hashlib.sha256(text).hexdigest()[:16], 16) * cohorts < 1 << 64
 
 
 @given(schedules, st.integers(0, 1 << 40))
@@ -79,8 +100,8 @@ def test_a_device_computes_its_own_membership(schedule: Participation, round_: i
     assert cohort
 
 
-@given(schedules.filter(lambda s: s.rule == RESHUFFLED), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@given(schedules.filter(lambda s: s.rule in (RESHUFFLED, FIXED)), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
 def test_a_cycle_deals_the_whole_fleet_once(schedule: Participation, cycle: int) -> None:
     first = cycle * schedule.cohorts
     cohorts = [schedule.cohort(first + turn) for turn in range(schedule.cohorts)]
@@ -100,6 +121,56 @@ def test_cycles_and_seeds_differ() -> None:
 
 def test_uniform_draws_the_announced_share() -> None:
     assert {len(Participation(UNIFORM, 3, 10, 4).cohort(r)) for r in range(20)} == {3}  # ceil(10 / 4)
+
+
+def test_fixed_groups_come_back_and_outlive_growth() -> None:
+    schedule = Participation(FIXED, 7, 100, 8)
+    turns = [schedule.cohort(turn) for turn in range(8)]
+    assert [schedule.cohort(turn) for turn in range(8, 16)] == turns
+    assert [Participation(FIXED, 8, 100, 8).cohort(turn) for turn in range(8)] == turns  # no seed, no shuffle
+    grown = Participation(FIXED, 7, 131, 8)
+    assert all(set(group) <= set(grown.cohort(turn)) for turn, group in enumerate(turns))
+
+
+@pytest.mark.parametrize("rule", [ANYTIME, IMPORTANCE])
+def test_everybody_may_come_to_every_round(rule: ParticipationRule) -> None:
+    schedule = Participation(rule, 7, 1 << 32, 1000)
+    assert all(schedule.is_full(round_) and schedule.is_member(round_, (1 << 32) - 1) for round_ in range(50))
+    assert schedule.cycle(1999) == 1
+    assert schedule.drawn == 4_294_968  # ceil(2^32 / 1000)
+
+
+def test_full_rounds_are_those_with_everybody_in() -> None:
+    for rule in ParticipationRule:
+        for cohorts in (1, 2, 5):
+            schedule = Participation(rule, 3, 10, cohorts)
+            for round_ in range(30):
+                assert schedule.is_full(round_) == (len(schedule.cohort(round_)) == 10)
+
+
+@pytest.mark.parametrize("cohorts", [2, 5, 20])
+def test_marina_calls_everybody_once_in_so_many_rounds(cohorts: int) -> None:
+    """Binomial(4000, 1 / cohorts), within 4 standard deviations; runs of full rounds as chance has it."""
+    schedule = Participation(MARINA, 5, 40, cohorts)
+    heads = [schedule.is_full(round_) for round_ in range(4000)]
+    p = 1 / cohorts
+    assert abs(sum(heads) - 4000 * p) < 4 * (4000 * p * (1 - p)) ** 0.5
+    pairs = sum(a and b for a, b in pairwise(heads))
+    assert abs(pairs - 4000 * p * p) < 4 * (4000 * p * p) ** 0.5 + 2
+    assert heads != [Participation(MARINA, 6, 40, cohorts).is_full(round_) for round_ in range(4000)]
+
+
+@pytest.mark.parametrize("rule", [UNIFORM, MARINA])
+def test_draws_favour_nobody(rule: ParticipationRule) -> None:
+    """Chi-square of how often each of 20 devices is drawn in 1,500 partial rounds (4 of 20 each)."""
+    schedule = Participation(rule, 2, 20, 5)
+    cohorts = [schedule.cohort(round_) for round_ in range(1500) if not schedule.is_full(round_)]
+    assert {len(cohort) for cohort in cohorts} == {4}
+    drawn = Counter(index for cohort in cohorts for index in cohort)
+    expected = 4 * len(cohorts) / 20
+    # Without replacement a count's variance is (1 - 1/5) of a Poisson's.
+    chi_square = sum((drawn[index] - expected) ** 2 / expected for index in range(20)) / (1 - 1 / 5)
+    assert 5 < chi_square < 19 + 4 * 38**0.5
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
@@ -145,7 +216,7 @@ def test_fields_rebuild_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [(2, 0, 5, 1), (0, -1, 5, 1), (0, 1 << 64, 5, 1), (0, 0, 0, 1), (0, 0, 5, 0), (0, 0, 5, 6)]
+    "fields", [(6, 0, 5, 1), (0, -1, 5, 1), (0, 1 << 64, 5, 1), (0, 0, 0, 1), (0, 0, 5, 0), (0, 0, 5, 6)]
 )
 def test_impossible_schedules_are_refused(fields: tuple[int, int, int, int]) -> None:
     with pytest.raises(InputError):
@@ -154,13 +225,15 @@ def test_impossible_schedules_are_refused(fields: tuple[int, int, int, int]) -> 
 
 @pytest.mark.parametrize("round_", [-1, 1 << 64])
 def test_impossible_rounds_are_refused(round_: int) -> None:
-    schedule = Participation(RESHUFFLED, 1, 4, 2)
-    for ask in (schedule.cohort, schedule.cycle, lambda r: schedule.is_member(r, 0)):
-        with pytest.raises(InputError):
-            ask(round_)
+    for rule in ParticipationRule:
+        schedule = Participation(rule, 1, 4, 2)
+        for ask in (schedule.cohort, schedule.cycle, schedule.is_full, partial(schedule.is_member, index=0)):
+            with pytest.raises(InputError):
+                ask(round_)
 
 
 def test_names() -> None:
-    assert ParticipationRule.named("reshuffled") is RESHUFFLED
-    with pytest.raises(InputError, match="reshuffled, uniform"):
+    for rule in ParticipationRule:
+        assert ParticipationRule.named(rule.name.lower()) is rule
+    with pytest.raises(InputError, match="reshuffled, uniform, fixed, anytime, importance, marina"):
         ParticipationRule.named("roulette")

@@ -135,9 +135,29 @@ def test_headers_round_trip(original):
     payload = original.serialize()
     assert UpdateHeader.parse(payload) == original
     assert UpdateHeader.parse(payload + b"\x05") == original
+    plain = dataclasses.replace(original, sections=())
     for end in range(len(payload)):
+        if original.sections and end == len(plain.serialize()):
+            assert UpdateHeader.parse(payload[:end]) == plain  # the signature is what forbids it
+            continue
         with pytest.raises(MalformedMessage):
             UpdateHeader.parse(payload[:end])
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        ((0, b""),),
+        ((2, b""), (1, b"")),
+        ((1, b""), (1, b"")),
+        ((1, bytes(limits.MAX_UPDATE_SECTION_BYTES + 1)),),
+        tuple((n, b"") for n in range(1, limits.MAX_UPDATE_SECTIONS + 2)),
+        ((1, bytes(128)), (2, bytes(128))),
+    ],
+)
+def test_sections_of_an_update_that_cannot_be(sections):
+    with pytest.raises(MalformedMessage):
+        UpdateHeader(1, 2, 3, 4, 5, sections)
 
 
 def test_the_longest_header_fits():

@@ -112,7 +112,8 @@ def _signs(bits: Bits, size: int, positive: bool) -> NDArray[np.int8]:
     """+1 and -1 of packed bits (r, b), int8 (r, size)."""
     set_bits: NDArray[np.int8] = np.unpackbits(bits, axis=1, count=size, bitorder="little").view(np.int8)
     set_bits += set_bits
-    return set_bits - np.int8(1) if positive else np.int8(1) - set_bits
+    out: NDArray[np.int8] = set_bits - np.int8(1) if positive else np.int8(1) - set_bits
+    return out
 
 
 def _with_silent(bits: Bits, scales: Scales, size: int, positive: bool) -> Iterator[tuple[int, NDArray[np.int64]]]:

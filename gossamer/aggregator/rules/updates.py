@@ -99,6 +99,7 @@ class Update:
         examples: what it claims to have trained on.
         lag: model versions since its base.
         round: the round it was made for; tells a device's late update from its current one.
+        sections: number and bytes of what its signed header adds (:mod:`gossamer.wire.codes`).
     """
 
     index: int
@@ -106,6 +107,7 @@ class Update:
     examples: int = 1
     lag: int = 0
     round: int = 0
+    sections: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class CountedUpdate:
-    """What the engine reads of an update, without its body of ``size`` bytes."""
+    """What the engine reads of an update, without its body of ``size`` bytes; ``header`` is the signed one."""
 
     device: str
     index: int
@@ -60,6 +60,7 @@ class CountedUpdate:
     base_version: int
     examples: int
     loss_micro: int
+    header: bytes
     size: int
 
 
@@ -103,11 +104,11 @@ def senders(db: Connection, job: int, round_: int) -> frozenset[str]:
 def counted(db: Connection, job: int, counted_in: int) -> list[CountedUpdate]:
     """Return the updates to be counted in a round, late ones among them, in no particular order."""
     size = sa.func.length(table.c.body).label("size")
-    columns = (table.c.round, table.c.base_version, table.c.examples, table.c.loss_micro, size)
+    columns = (table.c.round, table.c.base_version, table.c.examples, table.c.loss_micro, table.c.header, size)
     joined = table.join(devices, devices.c.id == table.c.device)
     query = sa.select(table.c.device, devices.c.device_index.label("index"), *columns).select_from(joined)
     mine = query.where(table.c.job == job, table.c.counted_in == counted_in)
-    return [CountedUpdate(**row._mapping) for row in db.execute(mine)]
+    return [CountedUpdate(**{**row._mapping, "header": bytes(row.header)}) for row in db.execute(mine)]
 
 
 def body(db: Connection, job: int, round_: int, device: str) -> bytes | None:

@@ -310,7 +310,8 @@ def test_what_the_rule_rejects_is_named_in_the_report(tmp_path: Path) -> None:
     for name in fleet.names[:3]:
         fleet.put(name, 0)
     huge = np.full(D, 5000.0, dtype="<f4").tobytes()
-    bad = inbox.NewUpdate(1, 0, "d3", b"12345678", 0, 0, fleet.body("d3", 0)[:1] + huge, b"", 10, 1)
+    body, header = fleet.body("d3", 0)[:1] + huge, fleet.header("d3", 0, b"")
+    bad = inbox.NewUpdate(1, 0, "d3", b"12345678", 0, 0, body, header, 10, 1)
     with fleet.store.write() as db:
         inbox.add(db, bad, now=1.0)
     assert fleet.step() is Progress.SEALED

@@ -94,6 +94,23 @@ class TestSeal:
         assert result.state.version == 1
         assert not result.state.shared.any()
 
+    @pytest.mark.parametrize("silent", [0, 1, 2])
+    def test_a_cycle_is_amplified_whichever_of_its_rounds_was_silent(self, silent: int) -> None:
+        """Three rounds a cycle: the target moves by A times the cycle's sum, then the next begins anew."""
+        settings = job_settings(codec_down="fp32", cohorts=3, server_step="fedavg+amplify:2.5")
+        state = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
+        for round_ in range(4):
+            moved = np.full(D, 0.125 * (round_ + 1), dtype=np.float32)
+            given = [] if round_ == silent else [Update(0, Dense(moved))]
+            result = seal(state, given, settings, devices=4)
+            state = EngineState.restore(
+                settings, result.state.version, result.state.model, result.state.target, result.state.memories()
+            )
+            if round_ == 2:
+                cycle = sum(0.125 * (each + 1) for each in range(3) if each != silent)
+                assert np.array_equal(from_lattice(state.target), np.full(D, 2.5 * cycle, np.float32))
+        assert np.array_equal(from_lattice(state.target), np.full(D, 2.5 * cycle + 0.5, np.float32))
+
 
 class TestCohort:
     @pytest.mark.parametrize(

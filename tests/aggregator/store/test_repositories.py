@@ -200,7 +200,7 @@ class TestInbox:
             devices.revoke(db, "b")
             assert inbox.arrived(db, 1, 0) == (1, 2)
             assert inbox.senders(db, 1, 0) == {"a", "b"}
-            assert inbox.counted(db, 1, 1) == [inbox.CountedUpdate("late", 2, 0, 0, 10, 500_000, 4)]
+            assert inbox.counted(db, 1, 1) == [inbox.CountedUpdate("late", 2, 0, 0, 10, 500_000, b"header", 4)]
             inbox.seal(db, 1, 0, version=1)
             assert inbox.body(db, 1, 0, "a") is None
             assert inbox.body(db, 1, 0, "late") == b"body"
