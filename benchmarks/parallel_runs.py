@@ -15,10 +15,12 @@ from benchmarks.accuracy_runs import Outcome, Run, run
 WORKERS = 2
 
 
-def in_workers(runs: Sequence[Run], finished: Callable[[Outcome], None], workers: int = WORKERS) -> None:
-    """Run all, in processes of one BLAS thread; ``finished`` is called here, in the order in which they end."""
+def in_workers(
+    runs: Sequence[Any], finished: Callable[[Any], None], workers: int = WORKERS, make: Callable[[Any], Any] = run
+) -> None:
+    """``make`` all, in processes of one BLAS thread; ``finished`` is called here, in the order in which they end."""
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        for done in as_completed([pool.submit(run, each) for each in runs]):
+        for done in as_completed([pool.submit(make, each) for each in runs]):
             finished(done.result())
 
 

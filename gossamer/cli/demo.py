@@ -28,7 +28,7 @@ def demo(
     codec_down: Annotated[str | None, typer.Option(help="The same for the model's changes.")] = None,
     rule: Annotated[str, typer.Option(help="mean, median, trimmed-mean:F, norm-clip, clipped-differences.")] = "mean",
     attackers: Annotated[int, typer.Option(help="How many of the devices lie.")] = 0,
-    attack: Annotated[str, typer.Option(help="How they lie: shift-back, sign-flip, ...")] = "shift-back",
+    attack: Annotated[str, typer.Option(help="How they lie: shift-back, min-max, adaptive:alie, ...")] = "shift-back",
     broker: Annotated[str, typer.Option(help="embedded, or mqtt://HOST:PORT, or mqtts://HOST:PORT.")] = "embedded",
     ca_file: Annotated[str, typer.Option(help="PEM certificate authority of an mqtts:// broker.")] = "",
     seed: Annotated[int, typer.Option(help="The same seed gives the same model, to the bit.")] = 0,

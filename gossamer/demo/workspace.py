@@ -172,7 +172,7 @@ def trainer_options(space: Workspace, options: DemoOptions, index: int) -> dict[
     if index in options.attacker_indexes:
         cohort = options.devices // options.cohorts
         given |= {"attack": options.attack, "attackers": options.attackers, "cohort_size": cohort,
-                  "job_seed": options.seed}  # fmt: skip
+                  "job_seed": options.seed, "rule": options.rule}  # fmt: skip
     return given
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from gossamer.aggregator.rules.base import Rule
 from gossamer.aggregator.rules.bucketing import bucketing
 from gossamer.aggregator.rules.bulyan import bulyan
+from gossamer.aggregator.rules.cache import DEFAULT_ETA, cache
 from gossamer.aggregator.rules.centered_clipping import centered_clipping
 from gossamer.aggregator.rules.clipped_differences import DEFAULT_KAPPA, clipped_differences
 from gossamer.aggregator.rules.fltrust import fltrust
@@ -52,8 +53,13 @@ PRESTEPS: dict[str, Callable[[str], PreStep]] = {
 }
 """As ``RULES``, of pre-steps."""
 
-UNMIXED = frozenset({"fltrust"})
-"""Rules that look for the update of one device, which after a pre-step is nobody's."""
+AROUND: dict[str, Callable[[str, Rule], Rule]] = {
+    "cache": lambda text, inner: cache(float(text) if text else DEFAULT_ETA, inner),
+}
+"""As ``RULES``, of what runs the rule that follows over updates of its own."""
+
+UNMIXED = frozenset({"fltrust", "cache"})
+"""Rules that look for the updates of known devices, which after a pre-step are nobody's."""
 
 
 def rule(spec: str) -> Rule:
@@ -63,8 +69,14 @@ def rule(spec: str) -> Rule:
         ConfigError: no such rule, or a parameter that is not one.
     """
     first, plus, rest = spec.partition("+")
+    name = first.partition(":")[0]
+    if name in AROUND and not plus:
+        raise ConfigError(f"rule {spec!r}: expected the rule that it runs over all devices, as in {spec}+median")
     if not plus:
         return _built(RULES, spec, "rule")
+    if name in AROUND:
+        inner = rule(rest)
+        return _built({name: lambda text: AROUND[name](text, inner)}, first, "rule")
     step, following = _built(PRESTEPS, first, "pre-step of a rule"), rule(rest)
     if following.spec.partition(":")[0] in UNMIXED:
         raise ConfigError(f"rule {spec!r}: {rest} takes no pre-step; leave {first} out")

@@ -83,7 +83,7 @@ def clean() -> float:
     return accuracy("mean", "none", "rot1")
 
 
-MILD = ["none", "gaussian", "alie", "inner-product-2", "shift-back"]
+MILD = ["none", "gaussian", "alie", "inner-product-2", "shift-back", "mimic", "min-max"]
 HARSH = ["sign-flip", "inner-product-10", "examples"]
 
 
@@ -93,7 +93,9 @@ def test_clipped_differences_hold_under_every_attack(name: str, points: float) -
 
 
 def test_no_attack_is_left_out() -> None:
-    assert {*MILD, *HARSH, "nan", "oversized"} == set(ATTACKS)  # those two never reach a rule
+    never_reach_a_rule = {"nan", "oversized"}
+    of_the_trainer = {"label-flip", "replay"}  # other data, and a memory: in benchmarks/byzantine.py
+    assert {*MILD, *HARSH} | never_reach_a_rule | of_the_trainer == set(ATTACKS)
 
 
 @pytest.mark.parametrize("spec", ["mean", "median", "trimmed-mean:1"])
