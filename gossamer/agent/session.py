@@ -196,7 +196,7 @@ class Session:
         manifest, _ = self._training
         self._training, self._kills = None, 0
         self.marks = replace(self.marks, done_job=manifest.job, done_round=manifest.round)
-        return [do.Skip(manifest.job, manifest.round), _info(f"round {manifest.round}: {detail}"), *self._plan(now)]
+        return [do.Skip(manifest.job, manifest.round), do.info(f"round {manifest.round}: {detail}"), *self._plan(now)]
 
     # -- time ----------------------------------------------------------------------------------------------
 

@@ -220,7 +220,7 @@ class Ef21Sgdm(Ef21):
 
 @dataclass(frozen=True)
 class Ef21W(Ef21):
-    """``ef21`` for devices of unequal smoothness: the longest safe step follows from the mean of it, not the mean square.
+    """``ef21`` for devices of unequal smoothness: the longest safe step follows from its mean, not its mean square.
 
     The weight is noted beside h with the first update and stays: the server's sum has earlier ones at that weight. A
     codec that scales with what it gets (``topk``) sends the same as without weights, up to rounding, and what is gained
