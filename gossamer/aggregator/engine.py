@@ -147,7 +147,7 @@ class Engine:
                 return Progress.WAITING  # another aggregator was faster
             state = _state(db, job, settings)
             counted = inbox.counted(db, job.job, latest.round)
-        bodies = Bodies(self._store, job.job, len(state.shared), context_of=_contexts(self._store, job, state))
+        bodies = Bodies(self._store, job.job, state.d, context_of=_contexts(self._store, job, state))
         updates = [
             Update(
                 u.index,

@@ -142,7 +142,7 @@ class Participation:
         if not 0 <= index < self.devices:
             return False
         if full or self.rule == ParticipationRule.FIXED:
-            return full or index // self.cohorts == round_ % self.cohorts
+            return full or index % self.cohorts == round_ % self.cohorts
         start, stop, shuffle = self._deal(round_)
         return start <= shuffle.position_of(index) < stop
 

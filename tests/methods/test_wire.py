@@ -79,7 +79,7 @@ CONVERGING: dict[str, tuple[dict[str, Any], int, float]] = {
     "feddyn": (HALF | PLAIN | {"method": "feddyn:1.0"}, 300, 1e-3),
     "scallion": (HALF | {"method": "scallion:0.5/0.3", "codec_up": "q4s", "codec_down": "fp32"}, 300, 1e-3),
     "scafcom": (HALF | {"method": "scafcom:1.0/0.3", "codec_up": "topk:0.3/q4", "codec_down": "fp32"}, 300, 1e-3),
-    "locodl": (ALL | PLAIN | {"method": "locodl:0.5/1.0/0.5", "codec_up": "rot4"}, 200, 1e-3),
+    "locodl": (ALL | PLAIN | {"method": "locodl:0.5/1.0/0.5/0.02", "codec_up": "rot4"}, 200, 1e-3),
     "ef21, cohorts": (HALF | {"memory": "ef21", "codec_up": "topk:0.3/fp16", "server_step": "fedavg:0.2"}, 400, 1e-3),
     "ef21-w": (HALF | {"memory": "ef21-w:1.0", "codec_up": "topk:0.3/fp16", "server_step": "fedavg:0.2"}, 400, 1e-3),
 }
