@@ -223,8 +223,8 @@ class Ef21W(Ef21):
     """``ef21`` for devices of unequal smoothness: the longest safe step follows from its mean, not its mean square.
 
     The weight is noted beside h with the first update and stays: the server's sum has earlier ones at that weight. A
-    codec that scales with what it gets (``topk``) sends the same as without weights, up to rounding, and what is gained
-    is the step, which ``ef21`` then stands as well; one with a scale of its own does better on shares of equal size.
+    codec that scales with what it gets (``topk``) sends the same as without weights, up to rounding: what is gained is
+    the step, and ``ef21`` stands that one as well.
     """
 
     spec: str = "ef21-w:1.0"
