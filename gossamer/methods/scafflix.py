@@ -1,4 +1,4 @@
-"""Scafflix: personal models and personal step sizes. Yi, Condat and Richtarik, TMLR 2025; arXiv 2305.13170.
+"""Scafflix: personal models and personal step sizes. Yi, Condat and Richtarik 2023; arXiv 2305.13170.
 
 Every device mixes the shared model x with its own optimum x_i*, which never leaves it: it uses ``a x + (1 - a) x_i*``.
 What is shared is trained for that use: ``min_x (1/n) sum f_i(a x + (1 - a) x_i*)``. With h_i ("control", the device's
