@@ -13,6 +13,7 @@ from gossamer.methods.feddyn import FedDyn
 from gossamer.methods.fednova import FedNova
 from gossamer.methods.fedprox import FedProx
 from gossamer.methods.locodl import LoCoDL
+from gossamer.methods.marina import Marina
 from gossamer.methods.normec import NormEC
 from gossamer.methods.scafflix import Scafflix
 
@@ -24,6 +25,7 @@ METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "scallion": (Scallion, 2, 2),
     "scafcom": (Scafcom, 2, 2),
     "locodl": (LoCoDL, 4, 4),
+    "marina": (Marina, 2, 2),
     "normec": (NormEC, 3, 4),
     "scafflix": (Scafflix, 3, 4),
 }

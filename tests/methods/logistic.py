@@ -48,7 +48,7 @@ class Logistic:
         if batch is not None:
             rows = np.random.default_rng(batch).integers(0, len(t), self.batch)
             x, t = x[rows], t[rows]
-        margin = t * (x @ at)
+        margin = np.clip(t * (x @ at), -700, 700)
         return -(t / (1 + np.exp(margin))) @ x / len(t) + RIDGE * at, 0.0
 
     def fit(self, start: Vector, *, correction: Vector | None = None, proximal: float = 0.0) -> Fitted:

@@ -126,6 +126,9 @@ class World:
         size = self.cohort or self.n
         return sorted(self.rng.choice(self.n, size, replace=False).tolist()) if size < self.n else list(range(self.n))
 
+    def tampered(self, members: list[int], sent: list[Vector]) -> list[Vector]:
+        return sent
+
     def aggregate(self, vectors: list[Vector]) -> Vector:
         return np.mean(vectors, axis=0)  # type: ignore[no-any-return]
 
@@ -144,7 +147,7 @@ class World:
             )  # fmt: skip
             draft = self.method.train(self.shared.copy(), self.own.get(i), self.locals[i], where)
             vector = draft.trained - self.shared[0] if draft.vector is None else draft.vector
-            decoded = self.up(vector, self.rng)
+            decoded = vector if draft.exact else self.up(vector, self.rng)
             lost = self.lost > 0 and self.rng.random() < self.lost
             after = draft.dropped if lost else draft.settled(decoded)
             if after is not None:
@@ -156,6 +159,7 @@ class World:
         if not sent:
             self.round += 1
             return
+        sent = self.tampered(members, sent)
         factors = self.method.factors(sections)
         full = len(members) == self.n
         view = View(self.shared, self.target, self.n, len(sent), self.round, cohorts, sections, self.seed, full)
