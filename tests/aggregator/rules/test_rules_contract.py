@@ -41,8 +41,8 @@ PORTABLE_SPECS = [
     "bucketing:2+median",
     "bucketing:2+nnm:1+norm-clip",
 ]
-FAST_SPECS = ["geometric-median", "geometric-median:3", "centered-clipping", "centered-clipping:0.5/2"]
-SPECS = [*FIRST_SPECS, *PORTABLE_SPECS, *FAST_SPECS]
+MACHINE_SPECS = ["geometric-median", "geometric-median:3", "centered-clipping", "centered-clipping:0.5/2"]
+SPECS = [*FIRST_SPECS, *PORTABLE_SPECS, *MACHINE_SPECS]
 ROUNDED = {"centered-clipping": 1e-5, "geometric-median": 1e-5, "nnm": 3e-6, "bucketing": 1e-6}
 """Relative error of the rules that add in float32; of the others 1e-9."""
 
