@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from gossamer.aggregator.beside import importance_factors
 from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.rules import Body, Update
-from gossamer.errors import InputError
+from gossamer.aggregator.rules.norms import norm_of
+from gossamer.errors import InputError, PeerError
 from gossamer.methods import Method
 
 MAX_FACTOR = 1e6
@@ -30,6 +31,23 @@ class Scaled:
         """See :class:`gossamer.aggregator.rules.Body`."""
         values: NDArray[np.float32] = self.body.read(start, stop) * np.float32(self.factor)
         return values
+
+
+def clipped(updates: Sequence[Update], d: int, radius: float | None) -> list[Update]:
+    """The updates, each cut to a length of at most ``radius`` (None: as they are). One that cannot be read stays."""
+    if radius is None:
+        return list(updates)
+    return [_clipped(update, d, radius) for update in updates]
+
+
+def _clipped(update: Update, d: int, radius: float) -> Update:
+    try:
+        norm = norm_of(update.body.read, d)
+    except (PeerError, ValueError):
+        return update  # the rule names it
+    if not norm > radius:  # also where it is not a number
+        return update
+    return replace(update, body=Scaled(update.body, radius / norm))
 
 
 def prepared(updates: Sequence[Update], chosen: Method, settings: JobSettings, devices: int) -> list[Update]:

@@ -150,6 +150,8 @@ class Method(ABC):
     """Updates weigh the same, whatever examples they claim and however late they are."""
     punctual: bool = False
     """An update counts in its own round or never: late ones do not fit what the server has done since."""
+    lossless: bool = False
+    """Some of its updates are drafted ``exact``."""
     steps: bool = False
     """Has a server's half; without it the job's server step moves the model."""
 

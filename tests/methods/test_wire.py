@@ -33,6 +33,11 @@ OVER_THE_WIRE: dict[str, dict[str, Any]] = {
     "scafcom": HALF | {"method": "scafcom:0.5/0.3", "codec_up": "topk:0.3/q4", "codec_down": "q8"},
     "scafflix": ALL | PLAIN | {"method": "scafflix:0.7/0.5/1.0/2"},
     "locodl": HALF | PLAIN | {"method": "locodl:0.5/1.0/0.1/1.0", "codec_up": "rot4"},
+    "marina": HALF
+    | {
+        "method": "marina:2.0/0.5", "participation": "marina", "codec_up": "rot4", "codec_down": "fp32",
+        "closing": closing(max_lag=0),
+    },
     "normec": HALF | {"method": "normec:0.1/0.1/0.5", "codec_up": "rot2", "codec_down": "q8"},
     "ef21-w": HALF | {"memory": "ef21-w:2.0", "codec_up": "topk:0.3/q4"},
     "momentum": HALF | {"memory": "momentum:0.5", "codec_up": "rot1"},
@@ -52,7 +57,7 @@ OVER_THE_WIRE: dict[str, dict[str, Any]] = {
 
 
 def settings_of(changes: dict[str, Any], **more: Any) -> JobSettings:
-    table = {**job_settings().to_mapping(), **{"fit": FIT}, **changes, **more}
+    table = {**job_settings().to_mapping(), "fit": FIT, **changes, **more}
     return JobSettings.from_mapping(table)
 
 
