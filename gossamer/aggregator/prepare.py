@@ -61,7 +61,8 @@ def prepared(updates: Sequence[Update], chosen: Method, settings: JobSettings, d
     asked = chosen.factors([dict(update.sections) for update in ordered])
     drawn = importance_factors(settings, devices, ordered)
     factors = [a * b for a, b in zip(asked, drawn, strict=True)]
-    equal = chosen.equal or settings.participation == "importance"
+    # The pairwise objective weighs a device by its share of each class already, importance by its chance.
+    equal = chosen.equal or settings.participation == "importance" or settings.objective == "pairwise"
     fit = all(0.0 < f <= MAX_FACTOR and math.isfinite(f) for f in factors)
     if not fit:
         raise InputError(f"{chosen.spec}: expected {len(ordered)} factors above 0 and at most {MAX_FACTOR:g}")

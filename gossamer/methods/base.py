@@ -148,6 +148,8 @@ class Method(ABC):
     """Needs every device in every round."""
     equal: bool = False
     """Updates weigh the same, whatever examples they claim and however late they are."""
+    averaged: bool = False
+    """Needs the plain mean: what devices remember of counted updates must add up to what the server has of them."""
     punctual: bool = False
     """An update counts in its own round or never: late ones do not fit what the server has done since."""
     lossless: bool = False
