@@ -63,7 +63,7 @@ def build(
     """Make the dataclass ``cls`` from parsed tables.
 
     Args:
-        cls: fields of type str, int, float, bool, Path, ``Path | None``, list[Path], dict or another such class.
+        cls: fields of type str, int, float, bool, Path, ``Path | None``, list[Path], list[str], dict or such a class.
         given: what the file says.
         defaults: the values of fields that ``given`` lacks.
         base: relative paths start here.
@@ -135,7 +135,7 @@ def _convert(key: str, value: Any, hint: Any, base: Path) -> Any:
             return base / Path(value).expanduser()
     elif isinstance(hint, types.GenericAlias) and hint.__origin__ is list:
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
-            return [base / Path(each).expanduser() for each in value]
+            return value if hint == list[str] else [base / Path(each).expanduser() for each in value]
     elif isinstance(hint, types.GenericAlias):
         if isinstance(value, dict):
             return dict(value)
@@ -144,5 +144,7 @@ def _convert(key: str, value: Any, hint: Any, base: Path) -> Any:
     elif type(value) is hint:
         return value
     path = hint in (Path, Path | None)
-    expected = _EXPECTED.get(hint, "a path in quotes" if path else "a list of paths or a table")
+    texts = hint == list[str]
+    other = "a path in quotes" if path else "a list of texts in quotes" if texts else "a list of paths or a table"
+    expected = _EXPECTED.get(hint, other)
     raise ConfigError(f"{key}: expected {expected}, got {value!r}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from gossamer.wire.manifest import Manifest, Way
@@ -111,3 +112,13 @@ class Log:
 Link = Publish | Subscribe | Unsubscribe
 Durable = KeepManifest | BeginPartial | KeepChunk | DropPartial | Settle | Skip
 Action = Link | Durable | Train | Count | Log
+
+
+def refuse(reason: str, detail: str) -> list[Action]:
+    """What came is not believed: count it, and say why."""
+    return [Count(f"refused.{reason}"), Log(logging.WARNING, f"refused ({reason}): {detail}")]
+
+
+def info(text: str) -> Action:
+    """A line that tells what is going on."""
+    return Log(logging.INFO, text)

@@ -1,6 +1,6 @@
 """A numpy trainer for models that give one score: AUC objectives and cross-entropy on the device's own data.
 
-The objective comes with the round (section METHOD of the manifest, if it names one of `gossamer.objectives`), else
+The objective comes with the round (section OBJECTIVE of the manifest, if it names one of `gossamer.objectives`), else
 from the constructor; so does what it needs beside the model. What it sends beside the update stands in
 ``FitResult.sections``.
 """
@@ -8,7 +8,6 @@ from the constructor; so does what it needs beside the model. What it sends besi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +16,7 @@ from gossamer.agent.trainer import Array, FitConfig, FitResult, Weights
 from gossamer.errors import InputError
 from gossamer.objectives import metrics
 from gossamer.objectives.local import OBJECTIVES, begin, parse_spec
-from gossamer.objectives.sections import MANIFEST_METHOD
+from gossamer.objectives.sections import MANIFEST_OBJECTIVE
 
 
 class ScoreModel(Protocol):
@@ -57,13 +56,6 @@ class LinearScore:
         return [coefficients @ x, coefficients.sum(keepdims=True)]
 
 
-@dataclass(frozen=True)
-class SectionedResult(FitResult):
-    """A fit's result with what goes up beside the update, number -> bytes."""
-
-    sections: Mapping[int, bytes] = field(default_factory=dict)
-
-
 class AucTrainer:
     """SGD over a :class:`ScoreModel` on arrays in memory.
 
@@ -93,9 +85,9 @@ class AucTrainer:
         """See :class:`gossamer.agent.trainer.Trainer`."""
         return self.model.init(seed)
 
-    def fit(self, weights: Weights, config: FitConfig) -> SectionedResult:
+    def fit(self, weights: Weights, config: FitConfig) -> FitResult:
         """See :class:`gossamer.agent.trainer.Trainer`. A last pass over the data, forward only, makes the sections."""
-        sections: Mapping[int, bytes] = getattr(config, "sections", {})
+        sections = config.sections
         rng = np.random.Generator(np.random.PCG64([config.seed, config.round]))
         local = begin(self._spec(sections), self.positive, sections)
         current = [np.array(w, dtype=np.float32) for w in weights]
@@ -110,7 +102,7 @@ class AucTrainer:
                 losses.append(loss * len(rows))
                 seen.append(len(rows))
         found = local.sections(self.model.scores(current, self.x))
-        return SectionedResult(current, len(self.x), sum(losses) / sum(seen), found)
+        return FitResult(current, len(self.x), sum(losses) / sum(seen), sections=found)
 
     def evaluate(self, weights: Weights) -> dict[str, float]:
         """``auc`` (left out where the held-out data lack a class), ``accuracy`` and ``examples``.
@@ -127,7 +119,7 @@ class AucTrainer:
         return figures
 
     def _spec(self, sections: Mapping[int, bytes]) -> str:
-        asked = sections.get(MANIFEST_METHOD, b"").decode("ascii", "replace")
+        asked = sections.get(MANIFEST_OBJECTIVE, b"").decode("ascii", "replace")
         return asked if asked.partition(":")[0] in OBJECTIVES else self.objective
 
     def _threshold(self, weights: Weights) -> float:

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gossamer.agent.windows import Window
+from gossamer.agent.windows import parse as parse_windows
 from gossamer.errors import ConfigError
 from gossamer.mqtt.settings import MqttSettings, TlsSettings, Will
 from gossamer.settings import build, read_toml
@@ -72,6 +74,7 @@ class AgentSettings:
     state_dir: Path
     trainer: str
     job: int
+    available: list[str]
     chunk_bytes: int
     window_chunks: int
     status_timeout_seconds: float
@@ -100,6 +103,10 @@ class AgentSettings:
     def wire_topics(self) -> Topics:
         """The fleet's topics. Raises :class:`ConfigError`."""
         return Topics(self.fleet, shared=self.topics.shared, device=self.topics.device)
+
+    def windows(self) -> tuple[Window, ...]:
+        """The windows of availability. Raises :class:`ConfigError`."""
+        return parse_windows(self.available)
 
     def mqtt(self, will: Will | None = None) -> MqttSettings:
         """What :class:`gossamer.mqtt.MqttLink` needs."""
@@ -171,6 +178,7 @@ def parse(given: Mapping[str, Any], base: Path, environment: Mapping[str, str]) 
     if settings.key_file is not None and not settings.key_file.is_file():
         raise ConfigError(f"key_file {settings.key_file}: no such file; `gossamer fleet enroll` makes a key")
     settings.mqtt().check()
+    settings.windows()
     return settings
 
 

@@ -18,7 +18,8 @@ from gossamer.agent.plan import Held
 from gossamer.agent.runner import TrainerProcess
 from gossamer.agent.session import Session
 from gossamer.agent.store import AgentStore
-from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of
+from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of, secret_of
+from gossamer.agent.windows import NEVER, clock, next_change, open_at
 from gossamer.errors import BrokerRefused, BrokerUnreachable, TrainerFailed, TrainerKilled
 from gossamer.mqtt.link import MqttLink
 from gossamer.mqtt.settings import Will
@@ -71,12 +72,15 @@ class Contact:
         self._retries = 0
         seed = settings.backoff_seed
         self._rng = random.Random(seed if seed >= 0 else f"{settings.device_id}:{self._boot}")  # noqa: S311
+        self._windows = settings.windows()
+        self._look_at = NEVER
         self._over = False
 
     # -- for the service's loop ----------------------------------------------------------------------------
 
     def turn(self, now: float) -> None:
         """Everything that is due, before waiting."""
+        self._look_at_the_clock(now)
         if not self._link.is_connected and now >= self._connect_at:
             self._connect(now)
         self._link.tick()
@@ -100,7 +104,7 @@ class Contact:
 
     def next_deadline(self, now: float) -> float:
         """When :meth:`turn` has something to do."""
-        times = [self._session.next_deadline(now)]
+        times = [self._session.next_deadline(now), self._look_at]
         times.append(now + _TICK_SECONDS if self._link.is_connected else self._connect_at)
         if self._child is not None:
             times.append(self._child.deadline)
@@ -125,6 +129,14 @@ class Contact:
         self._over = True  # what still arrives is for the next session
         self._link.disconnect()
         self._ledger.seen(self._link.account(), closed=True)
+
+    def _look_at_the_clock(self, now: float) -> None:
+        """Tell the session whether a window is open: at every turn, for the wall clock may have been set."""
+        wall = time.time()
+        change = next_change(self._windows, wall)
+        self._look_at = now + change - wall
+        note = "" if change == NEVER else f"the next opens at {clock(change)}"
+        self._execute(self._session.available(open_at(self._windows, wall), now, note))
 
     # -- the link ------------------------------------------------------------------------------------------
 
@@ -231,7 +243,7 @@ class Contact:
             self._link.unsubscribe(*self._filters(action.kinds))
 
     def _train(self, action: do.Train) -> None:
-        fields = fit_fields(self._settings, self._store, action, self._retries)
+        fields = fit_fields(self._settings, self._store, action, self._retries, secret=secret_of(self._key))
         self._retries = 0
         if action.data is not None:
             self._ledger.count("body_bytes_down", len(action.data))
@@ -281,6 +293,9 @@ class Contact:
         now = time.monotonic()
         if answer["type"] == "bad-model":
             self._execute(self._session.model_bad(answer["detail"], now))
+            return
+        if answer["type"] == "abstain":
+            self._execute(self._session.abstained(answer["detail"], now))
             return
         entry = entry_of(self._settings, self._key, manifest, answer)
         self._store.post(entry)

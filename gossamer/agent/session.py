@@ -43,7 +43,7 @@ class State(Enum):
     """Where the work of this device stands."""
 
     WAITING = "waiting"  # for a manifest
-    RESTING = "resting"  # the manifest asks nothing of this device
+    RESTING = "resting"  # the manifest asks nothing of this device, or no window of its availability is open
     FETCHING = "fetching"  # the way to the model is being downloaded
     TRAINING = "training"  # the child runs
     SENDING = "sending"  # an update is in the outbox
@@ -53,6 +53,7 @@ class Trigger(Enum):
     """What moves it."""
 
     NOT_MINE = "not mine"
+    NOT_NOW = "not now"
     LACKS_OBJECT = "lacks object"
     CAN_TRAIN = "can train"
     HAS_UPDATE = "has update"
@@ -63,6 +64,7 @@ _S, _T = State, Trigger
 _FREE = (_S.WAITING, _S.RESTING, _S.FETCHING)
 TRANSITIONS: dict[tuple[State, Trigger], State] = {
     **{(state, _T.NOT_MINE): _S.RESTING for state in (*_FREE, _S.TRAINING)},
+    **{(state, _T.NOT_NOW): _S.RESTING for state in (*_FREE, _S.TRAINING)},
     **{(state, _T.LACKS_OBJECT): _S.FETCHING for state in (*_FREE, _S.TRAINING)},
     **{(state, _T.CAN_TRAIN): _S.TRAINING for state in (*_FREE, _S.TRAINING)},
     (_S.TRAINING, _T.HAS_UPDATE): _S.SENDING,
@@ -88,6 +90,9 @@ class Session:
         self._partial = partial
         self._fetch: Fetch | None = None
         self._training: tuple[Manifest, Way | None] | None = None
+        self._available = True
+        self._note = ""
+        self._arrived: tuple[Way, bytes] | None = None  # a download that ended when no window was open
         self._upload = None if outbox is None else Upload(outbox, self._terms, fresh=False)
         self._bridge = BridgeState(settings.bridge_down_patience_seconds)
         self._bad: set[bytes] = set()
@@ -130,7 +135,7 @@ class Session:
         try:
             message = msg.parse(payload)
         except (MalformedMessage, IncompleteMessage) as error:
-            return _refuse("malformed", f"message on {kind!r}: {error}")
+            return do.refuse("malformed", f"message on {kind!r}: {error}")
         if isinstance(message, msg.Round) and kind in "ma":
             return self._on_round(message, now)
         if isinstance(message, msg.State) and kind == "h":
@@ -159,7 +164,7 @@ class Session:
         self._training, self._partial, self._base_bad = None, None, True
         if way is not None:
             self._bad.add(way.object_id)
-        return [*_refuse("bad-model", detail), do.DropPartial(), *self._plan(now)]
+        return [*do.refuse("bad-model", detail), do.DropPartial(), *self._plan(now)]
 
     def update_ready(self, entry: OutboxEntry, now: float) -> list[Action]:
         """An update is durable in the outbox."""
@@ -167,7 +172,7 @@ class Session:
         self.marks = replace(self.marks, done_job=entry.job, done_round=entry.round)
         self._enter(Trigger.HAS_UPDATE)
         self._upload = Upload(entry, self._terms, fresh=True)
-        return [_info(f"round {entry.round}: update of {len(entry.body)} bytes"), *self._resume(now)]
+        return [do.info(f"round {entry.round}: update of {len(entry.body)} bytes"), *self._resume(now)]
 
     def training_failed(self, detail: str, now: float, *, killed: bool = False) -> list[Action]:
         """The child gave no usable result: the round is lost. One that was ``killed`` may try again first."""
@@ -184,13 +189,33 @@ class Session:
         lost = do.Log(logging.ERROR, f"round {manifest.round} is lost for this device: {detail}")
         return [do.Skip(manifest.job, manifest.round), lost, *self._plan(now)]
 
+    def abstained(self, detail: str, now: float) -> list[Action]:
+        """The device has trained, and by the job's own rules sends nothing: the round is over for it."""
+        if self._training is None:
+            return []
+        manifest, _ = self._training
+        self._training, self._kills = None, 0
+        self.marks = replace(self.marks, done_job=manifest.job, done_round=manifest.round)
+        return [do.Skip(manifest.job, manifest.round), do.info(f"round {manifest.round}: {detail}"), *self._plan(now)]
+
     # -- time ----------------------------------------------------------------------------------------------
+
+    def available(self, is_open: bool, now: float, note: str) -> list[Action]:
+        """Whether a window of availability is open; ``note`` tells in the log when the next one opens.
+
+        What has begun goes on: a download, a fit, an upload. Nothing begins while none is open.
+        """
+        self._note = note
+        if is_open == self._available:
+            return []
+        self._available = is_open
+        return self._plan(now) if is_open else []
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due. Call at :meth:`next_deadline`, or whenever convenient."""
         if not self._online:
             return []
-        actions = self._ask(now) if now >= self._ask_at else []
+        actions = self._ask(now) if self._available and now >= self._ask_at else []
         if self._bridge.impatient(now):
             actions += self._resume(now)
         if self._bridge.up and self._upload is not None:
@@ -203,7 +228,7 @@ class Session:
         """When :meth:`tick` has something to do next; infinity: never."""
         if not self._online:
             return NEVER
-        times = [self._ask_at, self._bridge.deadline]
+        times = [self._ask_at if self._available else NEVER, self._bridge.deadline]
         if self._bridge.up and self._upload is not None:
             times.append(self._upload.next_deadline(now))
         if self._bridge.up and self._fetch is not None:
@@ -217,13 +242,13 @@ class Session:
             try:
                 manifest = verify_manifest(self._fleet_key, message.cose, self.settings.fleet)
             except BadSignature as error:
-                return _refuse("bad-signature", f"manifest: {error}")
+                return do.refuse("bad-signature", f"manifest: {error}")
             except MalformedMessage as error:
-                return _refuse("malformed", f"manifest: {error}")
+                return do.refuse("malformed", f"manifest: {error}")
             reason = refusal(manifest, self.marks, self.settings.job)
             if reason is not None:
                 came = f"job {manifest.job}, round {manifest.round}, version {manifest.version}"
-                return _refuse(reason, f"manifest of {came}; known: {self.marks}")
+                return do.refuse(reason, f"manifest of {came}; known: {self.marks}")
         self._ask_pause = self.settings.manifest_poll_seconds
         self._ask_at = now + self._ask_pause
         if message.cose == self._last_cose:
@@ -248,6 +273,11 @@ class Session:
             return []
         index = self.settings.device_index
         need, way = decide(self.manifest, self.held, self.marks, index, self._bad, base_bad=self._base_bad)
+        if not self._available and need in (Need.OBJECT, Need.TRAINING):
+            return self._rest(self.manifest.round, way)
+        arrived, self._arrived = self._arrived, None
+        if arrived is not None and arrived[0] == way:
+            return self._train(*arrived)
         if way is not None:
             return self._start_fetch(way, now)
         actions = self._stop_fetch(keep=False)
@@ -259,6 +289,14 @@ class Session:
             text = f"round {self.manifest.round}: no way from version {have} to {self.manifest.version}"
             actions.append(do.Log(logging.ERROR, text + "; waiting for another manifest"))
         return actions
+
+    def _rest(self, round_: int, way: Way | None) -> list[Action]:
+        """There is something to do, but not now; a download under way goes on."""
+        if self._fetch is not None and self._fetch.way == way:
+            return []
+        actions = self._stop_fetch(keep=False) if self._fetch is not None else []
+        self._enter(Trigger.NOT_NOW)
+        return [*actions, do.info(f"round {round_}: resting outside the windows of availability; {self._note}")]
 
     def _ask(self, now: float) -> list[Action]:
         """Ask for the manifest: the broker may not retain, or have lost, what the bridge published."""
@@ -299,10 +337,11 @@ class Session:
                 way = self._fetch.way
                 actions += self._stop_fetch(keep=isinstance(output, Done))
                 if isinstance(output, Done):
-                    actions += self._train(way, output.body)
+                    self._arrived = (way, output.body)
+                    actions += self._plan(now)
                 else:
                     self._bad.add(way.object_id)
-                    actions += _refuse(output.reason.label, f"object {way.object_id.hex()}")
+                    actions += do.refuse(output.reason.label, f"object {way.object_id.hex()}")
                     actions += self._plan(now)
         return actions
 
@@ -328,7 +367,7 @@ class Session:
         entry, self._upload = self._upload.entry, None
         self._enter(Trigger.SETTLED)
         if verdict.counted:
-            line = _info(f"round {entry.round}: update counted ({verdict.why})")
+            line = do.info(f"round {entry.round}: update counted ({verdict.why})")
         else:
             text = f"round {entry.round}: update not counted ({verdict.why}); folded back into the residual"
             line = do.Log(logging.WARNING, text)
@@ -354,11 +393,3 @@ class Session:
 
     def _enter(self, trigger: Trigger) -> None:
         self.state = TRANSITIONS[self.state, trigger]
-
-
-def _refuse(reason: str, detail: str) -> list[Action]:
-    return [do.Count(f"refused.{reason}"), do.Log(logging.WARNING, f"refused ({reason}): {detail}")]
-
-
-def _info(text: str) -> Action:
-    return do.Log(logging.INFO, text)

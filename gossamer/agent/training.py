@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossamer.agent.actions import Train
 from gossamer.agent.config import AgentSettings
@@ -16,6 +19,9 @@ from gossamer.wire.header import MICRO, UpdateHeader, loss_to_micro, sign_update
 from gossamer.wire.ids import object_id
 from gossamer.wire.manifest import Manifest
 from gossamer.wire.transfer import chunk_bytes_for
+
+SECRET_LABEL = b"gossamer device secret"
+"""Before the key in what is hashed."""
 
 
 def child_settings(settings: AgentSettings) -> ChildSettings:
@@ -31,8 +37,13 @@ def child_settings(settings: AgentSettings) -> ChildSettings:
     )
 
 
-def fit_fields(settings: AgentSettings, store: AgentStore, order: Train, retries: int = 0) -> dict[str, Any]:
-    """The fields of a "fit" request (see :func:`gossamer.agent.work.fit`). ``retries``: on the link, of late."""
+def fit_fields(
+    settings: AgentSettings, store: AgentStore, order: Train, retries: int = 0, *, secret: bytes
+) -> dict[str, Any]:
+    """The fields of a "fit" request (see :func:`gossamer.agent.work.fit`).
+
+    ``retries``: on the link, of late. ``secret``: of this device, see :func:`secret_of`.
+    """
     manifest = order.manifest
     model = store.model()
     mine = model is not None and model.job == manifest.job
@@ -55,6 +66,8 @@ def fit_fields(settings: AgentSettings, store: AgentStore, order: Train, retries
         "method": (manifest.section(Section.METHOD) or b"fedavg").decode("ascii", "replace"),
         "sections": [[number, data] for number, data in manifest.sections],
         "device_index": settings.device_index,
+        "participation": list(manifest.participation.fields),
+        "secret": secret,
         "codebooks": manifest.section(Section.CODEBOOKS),
         "memory": (manifest.section(Section.MEMORY) or b"ef14").decode("ascii", "replace"),
         "residual": store.residual(manifest.job),
@@ -63,6 +76,11 @@ def fit_fields(settings: AgentSettings, store: AgentStore, order: Train, retries
         "link": _link(settings) if manifest.section(Section.CHOICE) is not None else None,
         "epochs": _epochs(settings, store, order, retries) if manifest.section(Section.ADAPTIVE) is not None else None,
     }
+
+
+def secret_of(key: Ed25519PrivateKey) -> bytes:
+    """32 bytes that only this device can know, for noise that nobody else may repeat; always the same."""
+    return hashlib.sha256(SECRET_LABEL + key.private_bytes_raw()).digest()
 
 
 def codec_seed(manifest: Manifest, device: int) -> int:

@@ -17,18 +17,23 @@ import numpy as np
 import numpy.typing as npt
 
 from gossamer.agent import choosing
-from gossamer.agent.local import TrainerLocal, sections_from
+from gossamer.agent.local import TrainerLocal, sections_from, smoothness_of
 from gossamer.agent.trainer import FitConfig, Trainer
 from gossamer.compression import codec, decode, lattice
 from gossamer.compression.codebooks import Codebooks
-from gossamer.compression.codec import Codec
-from gossamer.compression.memory import Memory, from_bytes, memory, to_bytes
+from gossamer.compression.memory import Occasion, from_bytes, memory, to_bytes
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import InputError, TrainerFailed
 from gossamer.methods import Draft, Method, Round, method
 from gossamer.methods.base import Vector
+from gossamer.wire.chance import chance, chance_section, read_threshold, sends
+from gossamer.wire.codes import Section, UpdateSection
+from gossamer.wire.items import encode
+from gossamer.wire.participation import Participation, ParticipationRule
 
 Answer = dict[str, Any]
+LOSSLESS = "fp32"
+"""The codec of what a method drafts as exact."""
 UNITS = float(1 << lattice.LATTICE_BITS)
 
 
@@ -37,6 +42,7 @@ def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -
     chosen = method(request["method"])
     layout = model.layout.parted(1 + len(chosen.companions))
     shared = model.weights.astype(np.float64).reshape(-1, layout.size) / UNITS
+    request = {**request, "smoothness": smoothness_of(trainer)}
     limits, state, config = None, None, _config(request)
     if request["epochs"] is not None:
         limits = choosing.bounds(request)
@@ -54,13 +60,16 @@ def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -
             f"the update of round {request['fit']['round']} cannot be encoded: {error}. A smaller learning "
             "rate keeps weights in range; an unknown codec asks for a newer agent"
         ) from error
-    norm = made.pop("norm")
+    norm, sections = made.pop("norm"), {**draft.sections, **made.pop("sections")}
+    drawn = _drawn(request, norm / UNITS)
+    if drawn is None:
+        return {"type": "abstain", "detail": f"an update of length {norm / UNITS:.3g} was not drawn this time"}
     return {
         "type": "update",
         **made,
         "examples": max(1, local.examples),
         "loss": draft.loss,
-        "sections": [[number, data] for number, data in sorted(draft.sections.items())],
+        "sections": [[int(number), data] for number, data in sorted({**sections, **drawn}.items())],
         "epochs": None if state is None or limits is None else choosing.after(
             state, norm, len(made["body"]) + request["epochs"]["other_bytes"], seconds,
             request["epochs"]["retries"], limits,
@@ -89,29 +98,40 @@ def _encode(
     context = replace(model.context(upward=True), codebooks=Codebooks.parse(books) if books else None)
     if draft.trained is None:
         assert draft.vector is not None  # noqa: S101 - one of the two (Draft)
-        encoder = codec(request["codec"])
+        encoder = codec(LOSSLESS if draft.exact else request["codec"])
         body = encoder.encode(draft.vector.astype(np.float32), seed=request["codec_seed"], context=context)
         decoded = decode(body, draft.vector.size, context).astype(np.float64)
         counted, dropped = _own_after(chosen, draft, own, decoded)
         norm = float(np.linalg.norm(draft.vector)) * UNITS
-        return {"body": body, "if_counted": counted, "if_dropped": dropped, "norm": norm}
+        return {"body": body, "if_counted": counted, "if_dropped": dropped, "norm": norm, "sections": {}}
     delta = lattice.to_lattice(draft.trained).astype(np.int64) - model.weights[: draft.trained.size]
     remembers = memory(request["memory"])
     before = None if rest is None else from_bytes(rest, remembers, delta.size)
     encoder = codec(choosing.own_codec(request["codec"], model, request, before, delta))
-    update = remembers.compress(encoder, delta, before, seed=request["codec_seed"], context=context)
+    occasion = Occasion(request["fit"]["round"], request["cohorts"], request["smoothness"])
+    seed = request["codec_seed"]
+    update = remembers.compress(encoder, delta, before, seed=seed, context=context, occasion=occasion)
     counted, dropped = _own_after(chosen, draft, own, update.sent / UNITS)
-    kept = _keeps(remembers, encoder)
+    kept = remembers.keeps(encoder)
     return {
         "body": update.body,
         "if_counted": _joined(counted, to_bytes(update.if_counted) if kept else None),
         "if_dropped": _joined(dropped, to_bytes(update.if_dropped) if kept else None),
         "norm": float(np.linalg.norm(delta)),
+        "sections": {} if update.weight is None else {UpdateSection.WEIGHT: encode(update.weight)},
     }
 
 
-def _keeps(remembers: Memory, encoder: Codec) -> bool:
-    return remembers.summed or encoder.uses_residual
+def _drawn(request: dict[str, Any], norm: float) -> dict[int, bytes] | None:
+    """Under importance sampling: what the update says of its chance, or None: the coin says not to send it."""
+    schedule = Participation(*request["participation"])
+    if schedule.rule != ParticipationRule.IMPORTANCE:
+        return {}
+    threshold = sections_from(request["sections"]).get(Section.THRESHOLD)
+    p = chance(norm, None if threshold is None else read_threshold(threshold), schedule)
+    if not sends(p, schedule, request["fit"]["round"], request["device_index"]):
+        return None
+    return {UpdateSection.CHANCE: chance_section(p)}
 
 
 def _own_after(
@@ -141,6 +161,7 @@ def _config(request: dict[str, Any]) -> FitConfig:
 
 
 def _round(request: dict[str, Any]) -> Round:
+    schedule = Participation(*request["participation"])
     return Round(
         number=request["fit"]["round"],
         seed=request["job_seed"],
@@ -149,5 +170,7 @@ def _round(request: dict[str, Any]) -> Round:
         cohorts=request["cohorts"],
         learning_rate=request["fit"]["learning_rate"],
         sections=sections_from(request["sections"]),
+        secret=request["secret"],
+        full=schedule.is_full(request["fit"]["round"]),
     )
 

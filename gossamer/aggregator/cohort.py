@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gossamer.aggregator.jobs import ClosingSettings, JobSettings
+from gossamer.aggregator.job_settings import ClosingSettings, JobSettings
 from gossamer.aggregator.store.jobs import JobRow, JobState
 from gossamer.aggregator.store.rounds import RoundRow, RoundState
 
@@ -26,7 +26,7 @@ def fleet_size(settings: JobSettings, round_: int, enrolled: int, previous: int 
 def cohort(settings: JobSettings, devices: int, round_: int) -> frozenset[int]:
     """Return the device indexes of a round. Remembered: a cohort of thousands takes a tenth of a second."""
     members = settings.schedule(devices).cohort(round_)
-    return frozenset(members if settings.trusted < 0 else (*members, settings.trusted))
+    return frozenset(members if settings.trusted is None else (*members, settings.trusted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class Arrived:
     """What is in for the open round.
 
     ``expected``: the devices of its cohort that may send at all, those that are not revoked. ``enrolled``: the
-    same of the whole fleet. ``last``: no round follows in which these updates could count.
+    same of the whole fleet. ``last``: no round follows in which these updates could count. ``buffered``: a quorum is
+    of whatever arrives, late or not (FedBuff's buffer of K; participation ``anytime``).
     """
 
     on_time: int
@@ -42,6 +43,7 @@ class Arrived:
     expected: int
     enrolled: int
     last: bool = False
+    buffered: bool = False
 
 
 class Close(enum.Enum):
@@ -56,7 +58,7 @@ def closes(closing: ClosingSettings, minimum: int, arrived: Arrived, waited_seco
     """Return whether the round closes now. ``minimum``: fewest updates the rule works with."""
     every = arrived.on_time + arrived.late
     quorum = min(closing.quorum or arrived.expected, arrived.expected)
-    if every >= minimum and arrived.on_time >= max(1, quorum):
+    if every >= minimum and (every if arrived.buffered else arrived.on_time) >= max(1, quorum):
         return Close.COUNTING
     complete = arrived.on_time >= arrived.expected  # also when nobody is left to be expected
     overdue = closing.at_deadline == "seal" and waited_seconds >= closing.deadline_seconds

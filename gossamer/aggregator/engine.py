@@ -10,6 +10,8 @@ another machine, computes the same bytes from it.
 from __future__ import annotations
 
 import enum
+import hashlib
+import hmac
 import json
 import logging
 from collections import Counter
@@ -34,7 +36,7 @@ from gossamer.errors import MalformedMessage, StoreError
 from gossamer.wire import codes
 from gossamer.wire.cose import open_unverified
 from gossamer.wire.header import UpdateHeader
-from gossamer.wire.participation import Participation
+from gossamer.wire.participation import Participation, ParticipationRule
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +147,7 @@ class Engine:
                 return Progress.WAITING  # another aggregator was faster
             state = _state(db, job, settings)
             counted = inbox.counted(db, job.job, latest.round)
-        bodies = Bodies(self._store, job.job, len(state.shared), context_of=_contexts(self._store, job, state))
+        bodies = Bodies(self._store, job.job, state.d, context_of=_contexts(self._store, job, state))
         updates = [
             Update(
                 u.index,
@@ -157,7 +159,8 @@ class Engine:
             )
             for u in counted
         ]
-        result = seal(state, updates, settings, devices=latest.devices)
+        secret = secret_of(self._key, job.job)
+        result = seal(state, updates, settings, devices=latest.devices, secret=secret)
         model = Model(result.state.version, result.state.model)
         with self._store.read() as db:
             following = _following(db, job, settings, latest, model, [result.step])
@@ -200,6 +203,11 @@ class Engine:
         return signed_round(manifest, self._key, settings.fleet)
 
 
+def secret_of(key: Ed25519PrivateKey, job: int) -> bytes:
+    """Return 32 bytes for a private job's noise that follow from what only the server has; always the same."""
+    return hmac.new(key.private_bytes_raw(), b"gossamer job secret %d" % job, hashlib.sha256).digest()
+
+
 def sections_of(header: bytes) -> tuple[tuple[int, bytes], ...]:
     """Return what an accepted update's header adds; it was verified when it was accepted."""
     try:
@@ -214,7 +222,8 @@ def _arrived(db: Connection, settings: JobSettings, latest: RoundRow) -> Arrived
     on_time, every = inbox.arrived(db, latest.job, latest.round)
     enrolled = devices.count(db) - len(revoked)
     last = latest.round + 1 >= settings.rounds
-    return Arrived(on_time, every - on_time, len(expected), enrolled, last)
+    buffered = settings.schedule(latest.devices).rule == ParticipationRule.ANYTIME
+    return Arrived(on_time, every - on_time, len(expected), enrolled, last, buffered)
 
 
 def _state(db: Connection, job: JobRow, settings: JobSettings) -> EngineState:

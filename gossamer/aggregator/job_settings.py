@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gossamer.aggregator.privacy.settings import PrivacySettings, check_job
 from gossamer.aggregator.rules import rule
 from gossamer.aggregator.server_step import server_step
 from gossamer.aggregator.store import models
@@ -35,6 +36,7 @@ from gossamer.compression.nf4 import NF4
 from gossamer.compression.registry import method_of
 from gossamer.errors import ConfigError, InputError
 from gossamer.methods import method
+from gossamer.objectives.local import parse_spec
 from gossamer.wire.participation import Participation, ParticipationRule
 
 AUTO = "auto"
@@ -138,9 +140,9 @@ class JobSettings:
 
     ``codec_up = codec_down = "auto"`` are replaced when the job is created, by `gossamer.aggregator.automatic`; with
     ``device_choice`` devices may send in another codec than ``codec_up``, by the link they are on. ``method``: how
-    devices train and what they send (`gossamer.methods`). ``trusted``: index of a device that takes part in every
-    round and whose update rule ``fltrust`` trusts; -1: none. ``one_rotation``: all devices of a round rotate alike, so
-    that ``sign-majority`` counts their votes packed. ``workers``: threads of a seal; no result depends on it.
+    devices train and what they send (`gossamer.methods`). ``objective``: what trainers that leave it to the job
+    optimise (`gossamer.objectives`); empty: their own loss. ``workers``: threads of a seal; no result depends on it.
+    ``privacy``: None, or the table [privacy] (`gossamer.aggregator.privacy`).
     """
 
     name: str
@@ -157,12 +159,12 @@ class JobSettings:
     codec_down: str = "ternary:0.05"
     memory: str = "ef14"
     device_choice: bool = False
-    trusted: int = -1
-    one_rotation: bool = False
+    objective: str = ""
     workers: int = 1
     fit: FitSettings = field(default_factory=FitSettings)
     link: LinkSettings = field(default_factory=LinkSettings)
     closing: ClosingSettings = field(default_factory=ClosingSettings)
+    privacy: PrivacySettings | None = None
 
     def check(self) -> None:
         """Raises ConfigError, naming the key and what it expects."""
@@ -199,7 +201,9 @@ class JobSettings:
         rule(self.rule)
         server_step(self.server_step)
         _check_method(self)
-        _expect(self.trusted >= -1, "trusted", self.trusted, "the index of a device, or -1 for none")
+        _check_memory(self)
+        _check_schedule(self)
+        _check_privacy(self)
         _expect(1 <= self.workers <= 64, "workers", self.workers, "1 to 64 threads")
         self.fit.check()
         self.link.check()
@@ -209,6 +213,17 @@ class JobSettings:
     def cycle(self) -> int:
         """Rounds over which the model keeps its history, or 0: no codec of this job draws on it."""
         return self.cohorts if HIST.name in (method_of(self.codec_up), method_of(self.codec_down)) else 0
+
+    @property
+    def trusted(self) -> int | None:
+        """Index of the device that is the root of trust, and so takes part in every round; None: there is none."""
+        name, _, index = self.rule.partition(":")
+        return int(index) if name == "fltrust" else None
+
+    @property
+    def one_rotation(self) -> bool:
+        """Whether all devices of a round rotate alike, so that their votes can be counted packed."""
+        return self.rule.endswith("sign-majority") and self.codec_up.startswith("rot")
 
     @property
     def learns_codebooks(self) -> bool:
@@ -236,6 +251,8 @@ class JobSettings:
         values["link"] = _build(LinkSettings, values.get("link", {}), "link.")
         values["fit"] = _build(FitSettings, values.get("fit", {}), "fit.")
         values["closing"] = _build(ClosingSettings, values.get("closing", {}), "closing.")
+        if values.get("privacy") is not None:
+            values["privacy"] = _build(PrivacySettings, values["privacy"], "privacy.")
         settings: JobSettings = _build(cls, values, "")
         settings.check()
         return settings
@@ -265,11 +282,60 @@ def _check_method(settings: JobSettings) -> None:
         raise ConfigError(f"{who}: expected an unbiased codec_up such as rot1, q4s or fp32, got {settings.codec_up!r}")
     if memory(settings.memory).summed and settings.method != "fedavg":
         raise ConfigError(f"{who}: expected memory = 'ef14', got {settings.memory!r}, which changes what devices send")
+    if chosen.averaged and settings.rule != "mean":
+        raise ConfigError(
+            f"{who}: expected rule 'mean', got {settings.rule!r}: devices remember every update as counted in full"
+        )
+    if chosen.punctual and settings.closing.max_lag:
+        raise ConfigError(f"{who}: expected closing.max_lag = 0, got {settings.closing.max_lag}: nothing late fits")
     everybody = settings.cohorts == 1 and settings.closing.at_deadline == "extend" and settings.closing.quorum == 0
     if chosen.everybody and not everybody:
         raise ConfigError(
             f"{who}: expected every device in every round: cohorts = 1, closing.at_deadline = 'extend', quorum = 0"
         )
+
+
+def _check_memory(settings: JobSettings) -> None:
+    """Refuse smoothed updates without the cache that they are for, or with one that fades at another pace."""
+    name, _, eta = settings.memory.partition(":")
+    if name == "momentum" and not settings.rule.startswith("cache:"):
+        raise ConfigError(f"memory = {settings.memory!r}: expected a rule cache:{eta}+..., got {settings.rule!r}")
+    if name == "momentum" and float(settings.rule.partition(":")[2].partition("+")[0]) != float(eta):
+        raise ConfigError(f"memory = {settings.memory!r}: expected rule cache:{eta}+..., which fades alike")
+
+
+def _check_schedule(settings: JobSettings) -> None:
+    """Refuse a way to take part with a closing or codec that would make it something else."""
+    named, closing = ParticipationRule.named(settings.participation), settings.closing
+    what = f"participation = {settings.participation!r}"
+    if settings.method.startswith("marina") != (named is ParticipationRule.MARINA):
+        raise ConfigError(f"{what} and method = {settings.method!r}: expected 'marina' in both, or in neither")
+    if named is ParticipationRule.ANYTIME and closing.quorum < 1:
+        raise ConfigError(f"{what}: expected closing.quorum, the updates that close a round, to be 1 or more")
+    if named is ParticipationRule.IMPORTANCE:
+        if closing.quorum or closing.at_deadline != "seal":
+            raise ConfigError(f"{what}: expected closing.quorum = 0 and at_deadline = 'seal': devices decide who sends")
+        if not codec(settings.codec_up).unbiased or settings.memory != "ef14" or settings.method != "fedavg":
+            raise ConfigError(f"{what}: expected an unbiased codec_up such as rot1, memory 'ef14' and method 'fedavg'")
+    if settings.objective:
+        try:
+            parse_spec(settings.objective)
+        except InputError as error:
+            raise ConfigError(f"objective: {error}") from error
+
+
+def _check_privacy(settings: JobSettings) -> None:
+    """Refuse a job whose releases are not those that the accountant knows of."""
+    if settings.privacy is None:
+        return
+    settings.privacy.check()
+    check_job(
+        rule=settings.rule,
+        participation=settings.participation,
+        summed_memory=memory(settings.memory).summed,
+        learned_codebooks=settings.learns_codebooks,
+        published_statistics=bool(settings.objective) or settings.method.partition(":")[0] not in ("fedavg", "fedprox"),
+    )
 
 
 def _expect(holds: bool, key: str, value: object, expected: str) -> None:

@@ -173,7 +173,7 @@ def _sections(
         sections[Section.ADAPTIVE] = b""
     if settings.method != FedAvg.spec:
         sections[Section.METHOD] = settings.method.encode("ascii")
-    if settings.trusted >= 0:
+    if settings.trusted is not None:
         sections[Section.TRUSTED] = encode(settings.trusted)
     if settings.one_rotation:
         sections[Section.ROTATION] = b""

@@ -26,20 +26,26 @@ import cbor2
 import numpy as np
 import numpy.typing as npt
 
+from gossamer.aggregator import beside
+from gossamer.aggregator.beside import Beside
 from gossamer.aggregator.job_settings import JobSettings
-from gossamer.aggregator.prepare import prepared
-from gossamer.aggregator.rules import Report, State, Update, Updates, rule
+from gossamer.aggregator.prepare import clipped, prepared
+from gossamer.aggregator.round_rule import rule_of_job, rule_of_round
+from gossamer.aggregator.rules import Report, State, Update, Updates
 from gossamer.aggregator.rules.state import pack, unpack
 from gossamer.aggregator.server_step import Turn, server_step
 from gossamer.compression import codec
 from gossamer.compression.codebooks import Codebooks, Usage
 from gossamer.compression.lattice import LATTICE_BITS, from_lattice, to_lattice
+from gossamer.compression.memory import MAX_WEIGHT
 from gossamer.compression.memory import memory as device_memory
 from gossamer.compression.memory_server import ServerMemory
 from gossamer.compression.shared import SharedModel
-from gossamer.errors import LatticeOverflow, MalformedBody, StoreError
+from gossamer.errors import IncompleteMessage, LatticeOverflow, MalformedBody, MalformedMessage, StoreError
 from gossamer.methods import View, method
 from gossamer.methods.base import Memory, Sections, Vector
+from gossamer.wire.codes import UpdateSection
+from gossamer.wire.items import Reader
 
 Lattice = npt.NDArray[np.int32]
 
@@ -74,6 +80,7 @@ class EngineState:
     codebooks: Codebooks | None = None  # of a job whose updates are coded with them
     memory: ServerMemory | None = None  # of a job whose devices send differences to what they sent before
     method: Memory = field(default_factory=dict)
+    beside: Beside = field(default_factory=dict)
     rows: int = 1
 
     @property
@@ -91,19 +98,20 @@ class EngineState:
         """Return the state before the first round, from version 0."""
         rows = 1 + len(method(settings.method).companions)
         d = len(model.weights) // rows
-        memory = rule(settings.rule).init(d)
+        memory = rule_of_job(settings).init(d)
         codebooks = Codebooks.initial(model.layout) if settings.learns_codebooks else None
         summed = ServerMemory.zeros(d) if device_memory(settings.memory).summed else None
         step = server_step(settings.server_step).init(d)
         return cls(0, model, model.weights, memory, step, codebooks, summed, rows=rows)
 
     def memories(self) -> bytes:
-        """Return the memories of rule and server step, the codebooks, the sum of updates and the method's, as CBOR."""
+        """Return all but model and target, as CBOR."""
         versions = (self.codebooks, *self.codebooks.known) if self.codebooks else ()
         books = [each.serialize() for each in versions]
         summed = b"" if self.memory is None else self.memory.to_bytes()
         of_method = {name: pack(vector) for name, vector in self.method.items()}
-        return cbor2.dumps([self.rule.to_dict(), self.server.to_dict(), books, summed, of_method], canonical=True)
+        of_two = (self.rule.to_dict(), self.server.to_dict())
+        return cbor2.dumps([*of_two, books, summed, of_method, dict(self.beside)], canonical=True)
 
     @classmethod
     def restore(
@@ -117,16 +125,18 @@ class EngineState:
         if not memories:
             return cls.initial(settings, model)
         try:
-            of_rule, of_server, _, summed, of_method = [*cbor2.loads(memories), {}][:5]
+            of_rule, of_server, _, summed, of_method, said = [*cbor2.loads(memories), {}, {}][:6]
             vectors = {str(name): unpack(data) for name, data in of_method.items()}
+            small = {str(name): bytes(data) for name, data in said.items()}
         except (cbor2.CBORError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"the engine's state of job {settings.name} is damaged: {error}") from error
         rows = 1 + len(method(settings.method).companions)
         d = len(target) // rows
         server = server_step(settings.server_step).restore(of_server, d)
-        memory = rule(settings.rule).restore(of_rule, d)
+        memory = rule_of_job(settings).restore(of_rule, d)
         of_devices = ServerMemory.from_bytes(summed, d) if summed else None
-        return cls(version, model, target, memory, server, stored_codebooks(memories), of_devices, vectors, rows)
+        books = stored_codebooks(memories)
+        return cls(version, model, target, memory, server, books, of_devices, vectors, small, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +150,27 @@ class SealResult:
     saturated: int  # coordinates of the target that the lattice's range cut off
 
 
-def seal(state: EngineState, updates: Sequence[Update], settings: JobSettings, *, devices: int) -> SealResult:
+def seal(
+    state: EngineState, updates: Sequence[Update], settings: JobSettings, *, devices: int, secret: bytes = b""
+) -> SealResult:
     """Aggregate a round's updates into the next version. ``devices``: of the fleet, in its cohorts or not.
 
-    The result depends on the set of updates only: the same bits for any order, machine or restart.
+    The result depends on the set of updates, and for a private job on its ``secret``, only: the same bits for any
+    order, machine or restart. Raises ConfigError past a privacy budget.
     """
-    d, chosen = state.d, method(settings.method)
-    ready = prepared(updates, chosen)
-    seen = Updates.of(ready, d, fleet=devices, round=state.version, workers=settings.workers)
-    aggregate, rule_memory, report = rule(settings.rule).apply(state.rule, seen)
-    after = replace(state, version=state.version + 1, rule=rule_memory, codebooks=_refitted(state, updates))
+    d, chosen, number = state.d, method(settings.method), state.version
+    ready = prepared(updates, chosen, settings, devices)
+    ready = clipped(ready, d, chosen.clip(state.method, _view(state, settings, ready, devices, number)))
+    seen = Updates.of(ready, d, fleet=devices, round=number, workers=settings.workers)
+    aggregate, rule_memory, report = rule_of_round(settings, secret, number, devices).apply(state.rule, seen)
+    after = replace(state, version=number + 1, rule=rule_memory, codebooks=_refitted(state, updates))
+    after = replace(
+        after, beside=beside.after(settings, state.beside, ready, report, devices=devices, round_=number)
+    )
     if after.memory is not None:
-        summed = after.memory.plus((units, 1) for units in _sent(updates, d))
-        aggregate, after = summed.step(devices), replace(after, memory=summed)
+        remembers = device_memory(settings.memory)
+        summed = after.memory.plus((units, remembers.weighed(weight)) for units, weight in _sent(updates, d))
+        aggregate, after = summed.step(devices * remembers.unit), replace(after, memory=summed)
     if chosen.steps and not report.shortfall:
         moves, after = _stepped(after, aggregate, settings, ready, report, devices)
     else:
@@ -183,13 +201,18 @@ def _stepped(
     """What the method's own server half makes of an aggregate (d,): moves (rows, d)."""
     judged = zip(ready, report.verdicts, strict=True)  # both in ascending (device, round)
     counted = [update for update, verdict in judged if verdict.accepted]
-    shared, target = (real(each).reshape(state.rows, -1) for each in (state.shared, state.target))
-    view = View(
-        shared, target, devices, len(counted), state.version - 1, settings.cohorts,
-        [dict(update.sections) for update in counted], settings.seed,
-    )  # fmt: skip
+    view = _view(state, settings, counted, devices, state.version - 1)
     moves, memory = method(settings.method).step(state.method, aggregate, view)
     return moves, replace(state, method=memory)
+
+
+def _view(state: EngineState, settings: JobSettings, counted: Sequence[Update], devices: int, round_: int) -> View:
+    shared, target = (real(each).reshape(state.rows, -1) for each in (state.shared, state.target))
+    return View(
+        shared, target, devices, len(counted), round_, settings.cohorts,
+        [dict(update.sections) for update in counted], settings.seed,
+        full=settings.schedule(devices).is_full(round_),
+    )  # fmt: skip
 
 
 def real(units: Lattice) -> Vector:
@@ -199,14 +222,25 @@ def real(units: Lattice) -> Vector:
 
 def announced(settings: JobSettings, state: EngineState) -> Sections:
     """Sections of the next manifest that follow from the state."""
-    return method(settings.method).announce(state.method)
+    return {**method(settings.method).announce(state.method), **beside.announced(settings, state.beside)}
 
 
-def _sent(updates: Sequence[Update], d: int) -> Iterator[Lattice]:
-    """Yield what updates add to a sum over rounds; one beyond the lattice is none that a device has remembered."""
+def _sent(updates: Sequence[Update], d: int) -> Iterator[tuple[Lattice, int | None]]:
+    """Yield what updates add to a sum over rounds, and the weight they claim there.
+
+    One beyond the lattice is none that a device has remembered.
+    """
     for update in updates:
         with suppress(LatticeOverflow):
-            yield to_lattice(update.body.read(0, d))
+            yield to_lattice(update.body.read(0, d)), _claimed_weight(update)
+
+
+def _claimed_weight(update: Update) -> int | None:
+    data = dict(update.sections).get(UpdateSection.WEIGHT)
+    try:
+        return None if data is None else Reader(data).uint("weight", MAX_WEIGHT, 1)
+    except (IncompleteMessage, MalformedMessage):
+        return None
 
 
 def stored_codebooks(memories: bytes) -> Codebooks | None:

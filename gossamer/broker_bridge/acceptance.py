@@ -14,6 +14,7 @@ from functools import lru_cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy.engine import Connection
 
+from gossamer.aggregator.beside import entitled_chance
 from gossamer.aggregator.cohort import counting_round
 from gossamer.aggregator.jobs import JobSettings, layout_from_json, model_at
 from gossamer.aggregator.seal import stored_codebooks
@@ -27,12 +28,14 @@ from gossamer.compression.hist import HIST
 from gossamer.errors import BadSignature, MalformedBody, MalformedMessage, Refused
 from gossamer.methods import method
 from gossamer.wire import cose
-from gossamer.wire.codes import Reason
+from gossamer.wire.codes import Reason, UpdateSection
 from gossamer.wire.header import UpdateHeader, verify_update
-from gossamer.wire.participation import Participation
+from gossamer.wire.participation import Participation, ParticipationRule
 
 #: Versions from which updates are read without making their context anew: the open round's and late ones'.
 CONTEXTS_KEPT = 4
+LOSSLESS = "fp32"
+"""The codec of those updates that some methods send as they are."""
 _CONTEXTS: OrderedDict[tuple[int, int, bytes], Context] = OrderedDict()
 
 
@@ -54,6 +57,8 @@ class JobView:
     def codecs(self) -> tuple[str, ...]:
         """Those an update may be coded with."""
         own = self.settings.codec_up
+        if method(self.settings.method).lossless:
+            return (own, LOSSLESS)
         if not self.settings.device_choice:
             return (own,)
         return (own, *(spec for spec in DEVICE_CODECS if self.settings.cycle or not spec.startswith(HIST.name)))
@@ -140,8 +145,21 @@ def verify(db: Connection, job: JobView, device: Device, fleet: str, header: byt
         raise Refused(Reason.BAD_SIGNATURE.label, str(error)) from error
     except MalformedMessage as error:
         raise Refused(Reason.MALFORMED.label, f"update header: {error}") from error
+    _check_chance(db, job, device, found)
     _check_body(db, job, body, found.base_version)
     return found
+
+
+def _check_chance(db: Connection, job: JobView, device: Device, header: UpdateHeader) -> None:
+    """Under importance sampling an update weighs by its chance, which only the device's own coin may have granted."""
+    if job.settings.participation != ParticipationRule.IMPORTANCE.name.lower():
+        return
+    meant = rounds.get(db, job.row.job, header.round)
+    schedule = _participation(job.row.settings, job.latest.devices if meant is None else meant.devices)
+    claim = header.section(UpdateSection.CHANCE)
+    if claim is None or entitled_chance(schedule, claim, header.round, device.index) is None:
+        what = "no chance" if claim is None else f"a chance of {claim.hex()}"
+        raise Refused(Reason.NOT_IN_COHORT.label, f"round {header.round}: it claims {what}; the coin denies it")
 
 
 def _check_body(db: Connection, job: JobView, body: bytes, base_version: int) -> None:

@@ -220,9 +220,11 @@ class Ef21Sgdm(Ef21):
 
 @dataclass(frozen=True)
 class Ef21W(Ef21):
-    """``ef21`` for devices of unequal smoothness: the longest step is set by the mean of it, not the mean square.
+    """``ef21`` for devices of unequal smoothness: the longest safe step follows from its mean, not its mean square.
 
-    The weight is noted beside h with the first update and stays: the server's sum has earlier ones at that weight.
+    The weight is noted beside h with the first update and stays: the server's sum has earlier ones at that weight. A
+    codec that scales with what it gets (``topk``) sends the same as without weights, up to rounding: what is gained is
+    the step, and ``ef21`` stands that one as well.
     """
 
     spec: str = "ef21-w:1.0"

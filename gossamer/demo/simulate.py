@@ -53,6 +53,7 @@ class Simulation:
         self.models = {0: model}
         self.steps: list[bytes] = []
         self.held = [0] * len(trainers)
+        self.secret = derive_seed("simulated secret", settings.seed, 0, 0).to_bytes(32, "big")
         self.kept: list[bytes | None] = [None] * len(trainers)
         self._ways: dict[tuple[int, int], int] = {}
         self.payload_up = self.payload_down = 0
@@ -62,7 +63,7 @@ class Simulation:
         schedule = self.settings.schedule(len(self.trainers))
         for round_ in range(self.settings.rounds):
             updates = [self._update(round_, index) for index in sorted(cohort(self.settings, schedule.devices, round_))]
-            result = seal(self.state, updates, self.settings, devices=len(self.trainers))
+            result = seal(self.state, updates, self.settings, devices=len(self.trainers), secret=self.secret)
             self.state = result.state
             self.models[round_ + 1] = self.state.model
             for version in [v for v in self.models if v < min(self.held)]:
@@ -103,6 +104,8 @@ class Simulation:
             },
             "job_seed": seed,
             "device_index": index,
+            "participation": list(settings.schedule(len(self.trainers)).fields),
+            "secret": derive_seed("simulated secret", seed, 0, 1 + index).to_bytes(32, "big"),
             "devices": len(self.trainers),
             "cohorts": settings.cohorts,
             "method": settings.method,

@@ -95,8 +95,9 @@ class Draft:
     """What a device wants to send.
 
     Either ``trained``, weights (d,) whose difference to the shared ones is the update (exact on the lattice, with the
-    device's memory added); or ``vector`` (d,), which is sent as it is. ``settled(decoded)`` is ``own`` once an update
-    that decodes to this vector is counted; ``dropped`` is ``own`` if it never is.
+    device's memory added); or ``vector`` (d,), which is sent as it is, and if ``exact`` by a codec that loses nothing,
+    whatever the job's. ``settled(decoded)`` is ``own`` once an update that decodes to this vector is counted;
+    ``dropped`` is ``own`` if it never is.
     """
 
     loss: float
@@ -105,6 +106,7 @@ class Draft:
     settled: Callable[[Vector], Vector | None] = lambda _decoded: None
     dropped: Vector | None = None
     sections: Sections = field(default_factory=dict)
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,12 @@ class Method(ABC):
     """Needs every device in every round."""
     equal: bool = False
     """Updates weigh the same, whatever examples they claim and however late they are."""
+    averaged: bool = False
+    """Needs the plain mean: what devices remember of counted updates must add up to what the server has of them."""
     punctual: bool = False
     """An update counts in its own round or never: late ones do not fit what the server has done since."""
+    lossless: bool = False
+    """Some of its updates are drafted ``exact``."""
     steps: bool = False
     """Has a server's half; without it the job's server step moves the model."""
 

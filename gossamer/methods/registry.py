@@ -12,6 +12,9 @@ from gossamer.methods.fedavg import FedAvg
 from gossamer.methods.feddyn import FedDyn
 from gossamer.methods.fednova import FedNova
 from gossamer.methods.fedprox import FedProx
+from gossamer.methods.locodl import LoCoDL
+from gossamer.methods.marina import Marina
+from gossamer.methods.normec import NormEC
 from gossamer.methods.scafflix import Scafflix
 
 METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
@@ -21,6 +24,9 @@ METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "fednova": (FedNova, 0, 1),
     "scallion": (Scallion, 2, 2),
     "scafcom": (Scafcom, 2, 2),
+    "locodl": (LoCoDL, 4, 4),
+    "marina": (Marina, 2, 2),
+    "normec": (NormEC, 3, 4),
     "scafflix": (Scafflix, 3, 4),
 }
 """Name -> what makes it from its numbers, the fewest and the most of them."""
@@ -47,6 +53,9 @@ def method(spec: str) -> Method:
     if not fewest <= len(parts) <= most:
         raise ConfigError(f"method {spec!r}: expected {fewest} to {most} numbers after {name!r}, got {len(parts)}")
     try:
-        return build(*(float(part) for part in parts))
+        built = build(*(float(part) for part in parts))
     except (InputError, ValueError) as error:
         raise ConfigError(f"method {spec!r}: {error}") from error
+    if len(built.spec) > MAX_SPEC_CHARS:
+        raise ConfigError(f"method {spec!r}: expected at most {MAX_SPEC_CHARS} characters in full, as {built.spec!r}")
+    return built

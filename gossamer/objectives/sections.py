@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 Sections = Mapping[int, bytes]
 
-MANIFEST_METHOD = 6
+MANIFEST_OBJECTIVE = 12
 """Down: which objective, ASCII."""
 MANIFEST_DUAL = 9
 """Down: `gossamer.objectives.auc_minimax.Dual` to start from."""

@@ -43,6 +43,8 @@ class Section(IntEnum):
     """What the fleet's scores look like, as histograms."""
     ROTATION = 11
     """Empty. All devices of a round rotate alike, so that their votes can be counted without being decoded."""
+    OBJECTIVE = 12
+    """Spec (ASCII) of what devices optimise, where the trainer leaves it to the job."""
 
 
 class UpdateSection(IntEnum):

@@ -15,7 +15,7 @@ from gossamer.agent.plan import Held
 from gossamer.agent.session import Session
 from gossamer.agent.store import AgentStore
 from gossamer.agent.trainer import Trainer
-from gossamer.agent.training import entry_of, fit_fields, model_of
+from gossamer.agent.training import entry_of, fit_fields, model_of, secret_of
 
 from .server_side import DEVICE, DEVICE_KEY, FLEET, FLEET_KEY, Out
 from .tiny import Tiny
@@ -154,13 +154,16 @@ class Device:
         """What the training child does, and what the shell does with its answers."""
         assert self.store is not None
         try:
-            for answer in work.fit(self.trainer, fit_fields(self.settings, self.store, order)):
+            fields = fit_fields(self.settings, self.store, order, secret=secret_of(self.key))
+            for answer in work.fit(self.trainer, fields):
                 if answer["type"] == "model":
                     model = model_of(order.manifest, answer)
                     self.store.keep_model(model)
                     self.run(self.session.model_ready(Held(model.job, model.version, model.digest)))
                 elif answer["type"] == "bad-model":
                     self.run(self.session.model_bad(answer["detail"], self.now))
+                elif answer["type"] == "abstain":
+                    self.run(self.session.abstained(answer["detail"], self.now))
                 else:
                     entry = entry_of(self.settings, self.key, order.manifest, answer)
                     self.store.post(entry)

@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 
 from gossamer.agent.auc_trainer import AucTrainer, LinearScore
-from gossamer.agent.trainer import Trainer
+from gossamer.agent.trainer import FitConfig, Trainer
 from gossamer.errors import InputError
 from gossamer.objectives.auc_minimax import Dual
 from gossamer.objectives.histogram import ScoreHistogram
 from gossamer.objectives.sections import (
     MANIFEST_DUAL,
-    MANIFEST_METHOD,
+    MANIFEST_OBJECTIVE,
     MANIFEST_SCORES,
     UPDATE_DUAL,
     UPDATE_SCORES,
 )  # fmt: skip
-from tests.objectives.federation import Config
 
 OBJECTIVES = ["auc-minimax:0.25", "pairwise", "cross-entropy"]
 
@@ -44,8 +43,8 @@ def data(n: int = 80) -> tuple[np.ndarray, np.ndarray]:
     return (rng.normal(size=(n, 2)) + 1.5 * positive[:, None]).astype(np.float32), positive
 
 
-def config(**changes) -> Config:
-    return Config(
+def config(**changes) -> FitConfig:
+    return FitConfig(
         **{"local_epochs": 3, "batch_size": 16, "learning_rate": 0.05, "seed": 7, "round": 2, "sections": {}} | changes
     )
 
@@ -82,7 +81,7 @@ def test_the_scalars_start_from_the_rounds_and_go_up() -> None:
     still = config(local_epochs=1, learning_rate=1e-9)
     start = Dual(0.5, -0.25, -0.75)
     moved = trainer.fit(trainer.initial(0), config(sections={MANIFEST_DUAL: start.serialize()}))
-    kept = trainer.fit(trainer.initial(0), Config(**vars(still) | {"sections": {MANIFEST_DUAL: start.serialize()}}))
+    kept = trainer.fit(trainer.initial(0), FitConfig(**vars(still) | {"sections": {MANIFEST_DUAL: start.serialize()}}))
     assert set(moved.sections) == {UPDATE_DUAL}
     assert Dual.parse(kept.sections[UPDATE_DUAL]).dual == pytest.approx(-0.75, abs=1e-6)
     assert abs(Dual.parse(moved.sections[UPDATE_DUAL]).dual + 0.75) > 0.01
@@ -103,9 +102,9 @@ def test_the_manifest_names_the_objective() -> None:
     trainer = AucTrainer(LinearScore(2), *data())
     start = trainer.initial(0)
     assert trainer.fit(start, config()).sections == {}
-    assert set(trainer.fit(start, config(sections={MANIFEST_METHOD: b"pairwise"})).sections) == {UPDATE_SCORES}
-    assert set(trainer.fit(start, config(sections={MANIFEST_METHOD: b"auc-minimax:0.25"})).sections) == {UPDATE_DUAL}
-    assert trainer.fit(start, config(sections={MANIFEST_METHOD: b"fedprox:0.1"})).sections == {}
+    assert set(trainer.fit(start, config(sections={MANIFEST_OBJECTIVE: b"pairwise"})).sections) == {UPDATE_SCORES}
+    assert set(trainer.fit(start, config(sections={MANIFEST_OBJECTIVE: b"auc-minimax:0.25"})).sections) == {UPDATE_DUAL}
+    assert trainer.fit(start, config(sections={MANIFEST_OBJECTIVE: b"fedprox:0.1"})).sections == {}
 
 
 def test_gradients_of_the_linear_score() -> None:

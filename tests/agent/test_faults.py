@@ -113,6 +113,13 @@ class FaultyLink(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.guarded(lambda: self.device.wait(seconds))
 
+    @rule(is_open=st.booleans())
+    def window(self, is_open: bool) -> None:
+        """A window of availability opens or closes (a boot opens it)."""
+        before = len(self.device.trained)
+        self.guarded(lambda: self.device.run(self.device.session.available(is_open, self.device.now, "")))
+        assert is_open or len(self.device.trained) == before
+
     @rule()
     @precondition(lambda self: self.server.round < MAX_ROUNDS)
     def seal(self) -> None:

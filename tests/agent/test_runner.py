@@ -39,7 +39,7 @@ def fit_fields(**changes: Any) -> dict[str, Any]:
         "model": None, "object": None, "expect": {"version": 0, "digest": lattice.digest(vector)},
         "fit": {"local_epochs": 1, "batch_size": 8, "learning_rate": 0.1, "seed": 5, "round": 2},
         "job_seed": 11, "cycle": 0, "codebooks": None, "memory": "ef14", "link": None, "epochs": None,
-        "method": "fedavg", "sections": [], "device_index": 0,
+        "method": "fedavg", "sections": [], "device_index": 0, "participation": [0, 0, 3, 1], "secret": bytes(32),
         "devices": 3, "cohorts": 1, "codec": "sign", "codec_seed": 3, "residual": None,
         **changes,
     }  # fmt: skip

@@ -386,7 +386,8 @@ class TestAdaptive:
         answers: list[Sequence[dict[str, Any]]] = []
         for _ in range(3):
             assert device.store is not None
-            answers.append(list(work.fit(whole.trainers[late], fit_fields(device.settings, device.store, order))))
+            fields = fit_fields(device.settings, device.store, order, secret=bytes(32))
+            answers.append(list(work.fit(whole.trainers[late], fields)))
             device.boot()  # killed before the update was posted
         bodies = [next(a for a in given if a["type"] == "update") for given in answers]
         assert len({each["body"] for each in bodies}) == len({each["if_counted"] for each in bodies}) == 1

@@ -5,6 +5,7 @@ Only the broker is missing: what one side publishes is handed to the other at on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,9 +38,12 @@ class Drift:
     """Weights that go, a little each epoch, where this device's data would have them; with seeded noise."""
 
     axes: ClassVar = {0: (4, 6)}
+    adds_terms = True
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, noise: float = 0.01) -> None:
         self.index = index
+        self.noise = noise
+        self.smoothness = 1.0
         rng = np.random.default_rng(3)
         common = [rng.normal(0.0, 0.3, shape).astype(np.float32) for shape in ((24, 10), (10,), (10, 4), (4,))]
         own = np.random.default_rng([4, index])
@@ -53,11 +57,24 @@ class Drift:
     def fit(self, weights: list[Any], config: FitConfig) -> FitResult:
         self.epochs.append(config.local_epochs)
         rng = np.random.default_rng([config.seed, config.round])
-        rate = np.float32(config.learning_rate)
+        rate, start = np.float32(config.learning_rate), weights
         for _ in range(config.local_epochs):
-            noise = [rng.normal(0.0, 0.01, each.shape).astype(np.float32) for each in weights]
-            weights = [w + rate * (goal - w + n) for w, goal, n in zip(weights, self.goal, noise, strict=True)]
+            noise = [rng.normal(0.0, self.noise, each.shape).astype(np.float32) for each in weights]
+            gradients = [w - goal - n for w, goal, n in zip(weights, self.goal, noise, strict=True)]
+            if config.correction is not None:
+                gradients = [g + c for g, c in zip(gradients, config.correction, strict=True)]
+            pull = np.float32(config.proximal)
+            gradients = [g + pull * (w - at) for g, w, at in zip(gradients, weights, start, strict=True)]
+            weights = [w - rate * g for w, g in zip(weights, gradients, strict=True)]
         return FitResult(weights, 10 + self.index, 0.5)
+
+    def gradient(self, weights: list[Any], config: FitConfig, batch: int | None) -> FitResult:
+        """Of half the squared distance to the goal."""
+        rng = np.random.default_rng([0 if batch is None else batch, config.round])
+        scale = 0.0 if batch is None else self.noise
+        noise = [rng.normal(0.0, scale, each.shape).astype(np.float32) for each in weights]
+        gradients = [w - goal + n for w, goal, n in zip(weights, self.goal, noise, strict=True)]
+        return FitResult(gradients, 10 + self.index, 0.5)
 
     def evaluate(self, weights: list[Any]) -> dict[str, float]:
         gap = sum(float(np.square(w - goal).sum()) for w, goal in zip(weights, self.goal, strict=True))
@@ -68,11 +85,14 @@ class Whole:
     """The server and its devices. ``asleep``: indexes of devices that hear and say nothing."""
 
     def __init__(self, path: Path, *, size: int = 4, links: dict[int, dict[str, Any]] | None = None,
-                 agent: dict[str, Any] | None = None, **changes: Any) -> None:  # fmt: skip
+                 agent: dict[str, Any] | None = None, noise: float = 0.01,
+                 trainers: Sequence[Any] | None = None, **changes: Any) -> None:  # fmt: skip
         path.mkdir(parents=True, exist_ok=True)
+        self.noise = noise
+        size = size if trainers is None else len(trainers)
         self.path, self.now, self.monotonic = path, 1000.0, 0.0
         self.names = [f"d{n}" for n in range(size)]
-        self.trainers = [Drift(n) for n in range(size)]
+        self.trainers: Any = list(trainers or (Drift(n, noise) for n in range(size)))
         self.store = Store.open(path / "s.db")
         with self.store.write() as db:
             for name in self.names:
@@ -200,7 +220,7 @@ class Whole:
 
     def simulation(self) -> Simulation:
         """The same job in one process, run to its end."""
-        simulation = Simulation(self.wanted, [Drift(n) for n in range(len(self.names))])
+        simulation = Simulation(self.wanted, [Drift(n, self.noise) for n in range(len(self.names))])
         list(simulation.rounds(Drift(0)))
         return simulation
 

@@ -77,9 +77,7 @@ def test_seeds_matter_where_they_should() -> None:
     assert codec("ternary:0.1").encode(x, seed=1) == codec("ternary:0.1").encode(x, seed=2)
 
 
-@pytest.mark.parametrize(
-    ("spec", "bits", "least"), [("rot1", 1.01, 12698), ("rot2", 2.02, 2298), ("rot4", 4.02, 2200)]
-)
+@pytest.mark.parametrize(("spec", "bits", "least"), [("rot1", 1.01, 12698), ("rot2", 2.02, 2298), ("rot4", 4.02, 2200)])
 def test_bits_of_rotations(spec: str, bits: float, least: int) -> None:
     """max_bytes is exact for codecs of blocks; from some d on it never leaves the bound again."""
     this = codec(spec)

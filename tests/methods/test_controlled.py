@@ -98,3 +98,13 @@ def test_a_controls_size_is_that_of_a_move() -> None:
     weights = run.run(1)
     np.testing.assert_allclose(weights, -0.05 * gradient, rtol=1e-12)
     np.testing.assert_allclose(run.shared[1], -0.05 * gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("spec", "up"), [("scallion:0.5/0.1", rand_k(10)), ("scafcom:0.5/0.05", top_k(5))])
+def test_updates_that_are_lost_and_a_lattice_leave_it_where_the_lattice_ends(spec: str, up: Compress) -> None:
+    """A third never counts; the control is on the lattice, its sum is not, so that nothing adds up over the rounds."""
+    fleet, best = quadratics(N, D, 10.0, local_steps=STEPS)
+    run = World(method(spec), fleet, cohort=5, up=up, down=top_k(20), lost=0.33, grid=2.0**-20)
+    assert np.abs(run.run(1500) - best).max() < 2.0**-17
+    mean = sum(own[0] for own in run.own.values()) / N
+    assert np.abs(run.target[1] - mean).max() <= 2.0**-21 * 1.01

@@ -56,3 +56,11 @@ def test_by_hand() -> None:
     # From 4 with linear -2: the step is 0.5 (0 + 2) down to 3; linear -1; the server goes to 3 + 1.
     assert run.run(1).tolist() == [4.0]
     assert run.own[0].tolist() == [[-1.0]]
+
+
+def test_updates_that_are_lost_and_a_lattice_leave_it_where_the_lattice_ends() -> None:
+    """A third never counts: linear terms stay as they were, and the sums agree all the same."""
+    fleet, best = quadratics(N, D, 10.0, local_steps=10)
+    run = World(method("feddyn:3"), fleet, cohort=5, up=top_k(5), down=top_k(10), lost=0.33, grid=2.0**-20)
+    assert np.abs(run.run(900) - best).max() < 2.0**-18
+    np.testing.assert_allclose(run.memory["linear"], sum(own[0] for own in run.own.values()), atol=1e-10)

@@ -35,9 +35,15 @@ def error(found: Vector, expected: Vector) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
+def controls(world: World) -> Vector:
+    """(n, d), with the last round taken in; all steps equal."""
+    step = world.method.chance * world.method.share * world.method.smoothness
+    return np.array([own[0] + step * (world.shared[0] - own[1]) for own in world.own.values()])
+
+
 def balanced(world: World) -> None:
-    controls = np.array([own[0] for own in world.own.values()])
-    assert np.abs(controls.sum(0)).max() < 1e-14 * len(controls) * np.abs(controls).max()
+    found = controls(world)
+    assert np.abs(found.sum(0)).max() < 1e-14 * len(found) * np.abs(found).max()
 
 
 @pytest.mark.parametrize(("spec", "rounds"), [("scafflix:0.5/0.1/100", 400), ("scafflix:0.3/0.1/100/6", 200)])
@@ -51,7 +57,8 @@ def test_it_reaches_the_optimum_and_everybody_his_own_mixture(spec: str, rounds:
     for i, each in enumerate(fleet):
         personal = chosen.model(world.shared, world.own[i])
         assert error(personal, share * best + (1 - share) * each.c) < 4e-14
-    balanced(world)
+    if not chosen.halvings:
+        balanced(world)
 
 
 def test_personal_steps_are_measured_and_save_rounds() -> None:
@@ -59,7 +66,7 @@ def test_personal_steps_are_measured_and_save_rounds() -> None:
     equal, personal = World(method("scafflix:0.5/0.1/100"), fleet), World(method("scafflix:0.5/0.1/100/6"), fleet)
     assert error(personal.run(100), 0.5 * best + 0.5 * fleet[0].c) < 1e-7
     assert error(equal.run(100), 0.5 * best + 0.5 * fleet[0].c) > 1e-6
-    halvings = [int(own[3][0]) % 8 for own in personal.own.values()]
+    halvings = [int(own[3][0]) for own in personal.own.values()]
     assert halvings == [0, 1, 3, 0, 1, 3]
 
 
@@ -69,11 +76,18 @@ def test_what_one_device_claims_is_bounded() -> None:
     assert chosen.factors([*claims, {}]) == pytest.approx(np.array([4, 2, 1, 1, 1, 1]) * 6 / 10)
 
 
-def test_updates_that_never_count_leave_the_controls_in_balance() -> None:
-    """Every tenth update is dropped: the sum of the controls stays 0, and the end is exact."""
+class Absent(World):
+    """Everybody is there in round 0, later half of the fleet by one coin a device."""
+
+    def members(self) -> list[int]:
+        return [i for i in range(self.n) if not self.round or self.rng.random() < 0.5]
+
+
+@pytest.mark.parametrize("kind", [World, Absent])
+def test_devices_that_stay_away_or_are_not_counted_cost_speed_alone(kind: type[World]) -> None:
     fleet, best = unlike()
-    world = World(method("scafflix:0.5/0.1/100"), fleet, lost=0.1)
-    world.run(600)
+    world = kind(method("scafflix:0.5/0.1/100"), fleet, lost=0.1)
+    world.run(800)
     assert error(world.shared[0], best) < 4e-14
     balanced(world)
 
@@ -93,8 +107,7 @@ def test_rounding_of_the_model_does_not_add_up() -> None:
     world = World(method("scafflix:0.5/0.1/100"), fleet, grid=unit)
     for _ in range(8):
         world.run(50)
-        controls = np.array([own[0] for own in world.own.values()])
-        assert np.abs(controls.sum(0)).max() <= 1.001 * (unit / 2) * len(fleet) * 0.1 * 0.5 * 100
+        assert np.abs(controls(world).sum(0)).max() <= 1.001 * (unit / 2) * len(fleet) * 0.1 * 0.5 * 100
     assert np.abs(world.shared[0] - best).max() < 10 * unit  # p x condition number
 
 

@@ -126,6 +126,9 @@ class World:
         size = self.cohort or self.n
         return sorted(self.rng.choice(self.n, size, replace=False).tolist()) if size < self.n else list(range(self.n))
 
+    def tampered(self, members: list[int], sent: list[Vector]) -> list[Vector]:
+        return sent
+
     def aggregate(self, vectors: list[Vector]) -> Vector:
         return np.mean(vectors, axis=0)  # type: ignore[no-any-return]
 
@@ -135,15 +138,16 @@ class World:
     def turn(self) -> None:
         """One round."""
         members = self.members()
+        cohorts = max(1, self.n // max(1, len(members)))
         sent, sections = [], []
         for i in members:
             where = Round(
-                self.round, self.seed, i, self.n, max(1, self.n // len(members)), self.locals[i].learning_rate,
+                self.round, self.seed, i, self.n, cohorts, self.locals[i].learning_rate,
                 self.sections, bytes([i]) * 32, len(members) == self.n,
             )  # fmt: skip
             draft = self.method.train(self.shared.copy(), self.own.get(i), self.locals[i], where)
             vector = draft.trained - self.shared[0] if draft.vector is None else draft.vector
-            decoded = self.up(vector, self.rng)
+            decoded = vector if draft.exact else self.up(vector, self.rng)
             lost = self.lost > 0 and self.rng.random() < self.lost
             after = draft.dropped if lost else draft.settled(decoded)
             if after is not None:
@@ -152,9 +156,13 @@ class World:
                 continue
             sent.append(decoded)
             sections.append(draft.sections)
+        if not sent:
+            self.round += 1
+            return
+        sent = self.tampered(members, sent)
         factors = self.method.factors(sections)
         full = len(members) == self.n
-        view = View(self.shared, self.target, self.n, len(sent), self.round, 1, sections, self.seed, full)
+        view = View(self.shared, self.target, self.n, len(sent), self.round, cohorts, sections, self.seed, full)
         radius = self.method.clip(self.memory, view)
         aggregate = self.aggregate([clipped(f * v, radius) for f, v in zip(factors, sent, strict=True)])
         if self.method.steps:

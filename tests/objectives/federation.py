@@ -17,13 +17,6 @@ from tests.objectives.problems import DEVICES, GROUPS, Problem
 COHORT = DEVICES // GROUPS
 
 
-@dataclass(frozen=True)
-class Config(FitConfig):
-    """The fit of a round with the manifest's sections."""
-
-    sections: dict[int, bytes] = field(default_factory=dict)
-
-
 def cohort(round_: int) -> range:
     return range(round_ % GROUPS * COHORT, (round_ % GROUPS + 1) * COHORT)
 
@@ -54,7 +47,10 @@ class Federation:
         if pooled is not None:
             down[MANIFEST_SCORES] = pooled
         results = [
-            self.trainers[i].fit(self.weights, Config(1, self.batch, learning_rate, 1000 * self.seed + i, round_, down))
+            self.trainers[i].fit(
+                self.weights,
+                FitConfig(1, self.batch, learning_rate, 1000 * self.seed + i, round_, sections=down),
+            )
             for i in cohort(round_)
         ]
         self.weights = [

@@ -74,7 +74,10 @@ def test_the_logistic_loss_takes_any_score() -> None:
 
 
 def test_numbers_of_sections_are_the_wires() -> None:
-    known = {each.name: int(each) for each in codes.Section}
-    ours = {"METHOD": sections.MANIFEST_METHOD, "DUAL": sections.MANIFEST_DUAL, "SCORES": sections.MANIFEST_SCORES}
-    taken = {number: name for name, number in known.items()}
-    assert {number: taken.get(number, name) for name, number in ours.items()} == {v: k for k, v in ours.items()}
+    down, up = codes.Section, codes.UpdateSection
+    assert (sections.MANIFEST_OBJECTIVE, sections.MANIFEST_DUAL, sections.MANIFEST_SCORES) == (
+        down.OBJECTIVE,
+        down.DUAL,
+        down.SCORES,
+    )
+    assert (sections.UPDATE_DUAL, sections.UPDATE_SCORES) == (up.DUAL, up.SCORES)

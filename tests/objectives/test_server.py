@@ -127,13 +127,17 @@ def test_a_turn_of_liars_is_bounded_when_turns_are_merged() -> None:
     assert pool.pooled().examples(True) == pytest.approx((4 * 20 + 60) / 5)
 
 
-def test_outliers_count_at_the_edge_and_leave_the_bins_narrow() -> None:
+@pytest.mark.parametrize("place", [31.0, -31.0])
+def test_outliers_count_at_the_edge_and_leave_the_bins_narrow(place: float) -> None:
     honest = [device(i) for i in range(4)]
     clean = merge(honest, [1] * 4)
-    merged = merge([*honest, claimed(100, 31.0)], [1] * 5)
+    merged = merge([*honest, claimed(100, place)], [1] * 5)
     assert merged.level <= clean.level + 1
     assert (merged.first + BINS) * merged.width < 8
-    assert mass_above(merged, 4.0, False) > 0.1  # counted, though not where it said
+    assert merged.first * merged.width > -8
+    # counted, 100 of 820, though not where it said
+    beyond = mass_above(merged, 4.0, False) if place > 0 else 1 - mass_above(merged, -4.0, False)
+    assert beyond == pytest.approx(100 / 820, abs=0.01)
 
 
 def test_a_cohort_that_sent_nothing_usable_changes_nothing() -> None:

@@ -7,11 +7,12 @@ Pillutla, Kakade, Harchaoui, "Robust aggregation for federated learning", IEEE T
 ``SMOOTHING`` of the median norm, so that no scale of updates is special.
 
 ``geometric-median``    steps until they move no weight by more than ``SETTLED`` of it, at most ``MOST_STEPS``.
-``geometric-median:T``  T steps.
+``geometric-median:T``  T steps; up to ``FEW_STEPS`` are made by passes over the data instead.
 
-One device, one vote. No state. Tolerates fewer than half of *this cohort*. Costs two passes, n^2 d multiplications.
-Not portable: the weights depend on the last bits of the Gram matrix, which depend on the BLAS kernel. On one machine
-the result has the same bits for any order of arrival, block size and number of workers.
+One device, one vote. No state. Tolerates fewer than half of *this cohort*. Costs two passes and n^2 d
+multiplications, or T + 1 passes. Not portable: the weights depend on the last bits of the Gram matrix, which depend
+on the BLAS kernel. On one machine the result has the same bits for any order of arrival, block size and number of
+workers.
 
 >>> from gossamer.aggregator.rules import Updates, rule
 >>> median = rule("geometric-median")
@@ -25,18 +26,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.aggregator.rules.affine import products_with_sum, squared_norms, weighted_sum
 from gossamer.aggregator.rules.base import Combined, Rule
 from gossamer.aggregator.rules.gram import Matrix, gram
-from gossamer.aggregator.rules.parallel import in_order
 from gossamer.aggregator.rules.screening import Screen
 from gossamer.aggregator.rules.state import State
-from gossamer.aggregator.rules.updates import GRID, Updates
+from gossamer.aggregator.rules.updates import Updates
 from gossamer.errors import InputError
 
 SMOOTHING = 1e-6
 """A distance below this much of the median norm counts as this much: what float32 products can tell apart is more."""
 SETTLED = 1e-7
 MOST_STEPS = 500
+FEW_STEPS = 4
+"""So many steps cost less by passes over the data than by the Gram matrix."""
 
 
 def geometric_median(steps: int = 0) -> Rule:
@@ -46,8 +49,11 @@ def geometric_median(steps: int = 0) -> Rule:
 
     def combine(state: State, updates: Updates, norms: NDArray[np.float64]) -> Combined:
         screen = Screen(updates.n, norms)
-        weights = weiszfeld(gram(updates, screen), steps)
-        aggregate = _affine(updates, weights)
+        if 0 < steps <= FEW_STEPS:
+            weights = few_steps(updates, squared_norms(updates, screen), steps)
+        else:
+            weights = weiszfeld(gram(updates, screen), steps)
+        aggregate = weighted_sum(updates, weights)
         return Combined(aggregate, state, weights / weights.max(), norms=screen.norms)
 
     spec = f"geometric-median:{steps}" if steps else "geometric-median"
@@ -57,14 +63,12 @@ def geometric_median(steps: int = 0) -> Rule:
 def weiszfeld(products: Matrix, steps: int) -> NDArray[np.float64]:
     """Weights float64 (n,) that add up to 1, from inner products (n, n)."""
     squares = np.diagonal(products)
-    norms = np.sqrt(np.maximum(squares, 0.0))
-    least = max(SMOOTHING * float(np.median(norms)), 1e-300)
+    least = _least(np.sqrt(np.maximum(squares, 0.0)))
     weights = np.zeros(len(products))
     for _ in range(steps or MOST_STEPS):
         along = products @ weights
         apart = np.sqrt(np.maximum(squares - 2.0 * along + weights @ along, 0.0))
-        fresh = 1.0 / np.maximum(apart, least)
-        fresh /= fresh.sum()
+        fresh = _weights(apart, least)
         moved = np.abs(fresh - weights).max()
         weights = fresh
         if not steps and moved <= SETTLED * weights.max():
@@ -72,15 +76,22 @@ def weiszfeld(products: Matrix, steps: int) -> NDArray[np.float64]:
     return weights
 
 
-def _affine(updates: Updates, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``sum w_i u_i`` by float32 BLAS over ``GRID`` coordinates at a time, float64 (d,)."""
-    single = weights.astype(np.float32)
+def few_steps(updates: Updates, squares: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """As :func:`weiszfeld`, for at least one step, from squared norms (n,); each step after one is a pass."""
+    norms = np.sqrt(squares)
+    least = _least(norms)
+    weights = _weights(norms, least)
+    for _ in range(steps - 1):
+        along, square = products_with_sum(updates, weights)
+        weights = _weights(np.sqrt(np.maximum(squares - 2.0 * along + square, 0.0)), least)
+    return weights
 
-    def part(place: tuple[int, int]) -> NDArray[np.float64]:
-        block = updates.block(*place)
-        out = np.empty(block.shape[1])
-        for start in range(0, len(out), GRID):
-            out[start : start + GRID] = single @ block[:, start : start + GRID]
-        return out
 
-    return np.concatenate(list(in_order(part, updates.blocks(), updates.workers)))
+def _least(norms: NDArray[np.float64]) -> float:
+    return max(SMOOTHING * float(np.median(norms)), 1e-300)
+
+
+def _weights(apart: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    fresh = 1.0 / np.maximum(apart, least)
+    fresh /= fresh.sum()
+    return fresh

@@ -14,7 +14,7 @@ Words = NDArray[np.uint64]
 WORD = 8
 """Bytes of a word."""
 
-COLUMNS = 2048
+COLUMNS = 4096
 """Words of a row that are counted at once: all planes stay in a processor's first caches."""
 
 

@@ -54,9 +54,11 @@ def neighbourhoods(updates: Updates, found: Distances, count: int) -> Bools:
         if open_ones.any() and np.count_nonzero(chosen[row]) < count:
             contested.append(row)
     if contested:
-        exact = exact_distances(updates, contested)
-        exact[np.arange(len(contested)), contested] = -np.inf
-        for row, numbers in zip(contested, exact, strict=True):
+        # The product of all with all costs half: it is symmetric.
+        rows = contested if 2 * len(contested) < updates.n else list(range(updates.n))
+        exact = exact_distances(updates, rows)
+        exact[np.arange(len(rows)), rows] = -np.inf
+        for row, numbers in zip(rows, exact, strict=True):
             chosen[row] = False
             chosen[row, np.argsort(numbers, kind="stable")[:count]] = True
     return chosen

@@ -23,7 +23,7 @@ READ_COORDINATES = SUB_BLOCK << 4
 """Read at once; any multiple of SUB_BLOCK gives the same bits."""
 
 FLOAT32_SUMS = 128
-"""Sums that are still float32 in :func:`tree_squares`: adding two of a few is as exact as they are."""
+"""Sums that are still float32 in :func:`tree_rows`: adding two of a few is as exact as they are."""
 
 
 def tree_sums(values: NDArray[np.float64]) -> list[float]:
@@ -82,14 +82,6 @@ def block_squares(block: NDArray[np.float32]) -> NDArray[np.float64]:
         if rest.shape[2]:
             out.append(np.matmul(rest, rest.swapaxes(1, 2))[:, 0, :].T.astype(np.float64))
     return np.concatenate(out)
-
-
-def tree_squares(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sums of squares of at most ``GRID`` coordinates of rows float32 (n, b): float64 (n,), portable.
-
-    Halved in float32 to ``FLOAT32_SUMS`` sums, then in float64; ``values`` is overwritten.
-    """
-    return tree_rows(np.multiply(values, values, out=values), GRID)
 
 
 def tree_rows(values: NDArray[np.float32], width: int) -> NDArray[np.float64]:

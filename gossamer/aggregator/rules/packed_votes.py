@@ -21,22 +21,29 @@ Outcome = NDArray[np.float64]
 Scales = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
+COUNTED_BYTES = 8 << 20
+"""Bits of all bodies that are counted at once: bodies may be mapped from a file that is larger than memory."""
+
 ROTATED_AT_ONCE = 32
 """Blocks of 2,048 that are rotated at once."""
 
 
 def packed_outcome(votes: list[Votes], d: int, screen: Screen) -> Outcome:
     """Of bodies that are not rotated and share their blocks, float64 (d,)."""
-    block = votes[0].block
-    full = d // block
-    scales = np.array([np.concatenate([each.full[0], each.last[0]]) for each in votes], dtype=np.float32)
-    _watch(screen, scales, np.array([block] * full + [d - full * block][: scales.shape[1] - full]), 1.0)
-    out = np.empty(d)
+    block, full = votes[0].block, len(votes[0].full[0])
     split = full * block
-    if full:
-        out[:split] = _outcomes(_stacked([each.full[1] for each in votes]), scales[:, :full], block, False).reshape(-1)
+    out = np.empty(d)
+    at_once = max(1, COUNTED_BYTES * 8 // (block * len(votes)))
+    for low in range(0, full, at_once):
+        high = min(low + at_once, full)
+        bits = _stacked([each.full[1][low:high] for each in votes])
+        scales = np.array([each.full[0][low:high] for each in votes])
+        _watch(screen, scales, block, 1.0)
+        _outcomes(bits, scales, block, False, out[low * block : high * block].reshape(-1, block))
     if split < d:
-        out[split:] = _outcomes(_stacked([each.last[1] for each in votes]), scales[:, full:], d - split, False)[0]
+        scales = np.array([each.last[0] for each in votes])
+        _watch(screen, scales, d - split, 1.0)
+        out[split:] = _outcomes(_stacked([each.last[1] for each in votes]), scales, d - split, False)[0]
     return out
 
 
@@ -76,7 +83,7 @@ def _rotated(
         scales.append(piece[0])
         bits.append(piece[1])
     stacked: Scales = np.array(scales, dtype=np.float32)
-    _watch(screen, stacked, np.full(stacked.shape[1], size), float(size))
+    _watch(screen, stacked, size, float(size))
     voted = _outcomes(_stacked(bits), stacked, size, True)
     return unrotate(voted.astype(np.float32), salt, first).astype(np.float64)
 
@@ -86,26 +93,26 @@ def _stacked(bits: list[Bits]) -> Bits:
     return np.array(bits)
 
 
-def _watch(screen: Screen, scales: Scales, sizes: NDArray[np.int64], spread: float) -> None:
-    """Tell the screen squares of scales (n, blocks); ``spread``: of how much the largest coordinate may exceed them."""
+def _watch(screen: Screen, scales: Scales, size: int, spread: float) -> None:
+    """Tell the screen about scales (n, blocks); the largest square of a coordinate is ``spread`` of theirs at most."""
     if screen.watches:
         exact = scales.astype(np.float64) ** 2
         if (exact * spread >= SUSPICIOUS_SQUARES).any():
             raise Suspicious
-        screen.add_known((exact * sizes).sum(axis=1))
+        screen.add_known(exact.sum(axis=1) * size)
 
 
-def _outcomes(bits: Bits, scales: Scales, size: int, positive: bool) -> Outcome:
-    """Bits (n, r, b) and scales (n, r) of r blocks of ``size`` -> float64 (r, size)."""
+def _outcomes(bits: Bits, scales: Scales, size: int, positive: bool, out: Outcome | None = None) -> Outcome:
+    """Bits (n, r, b) and scales (n, r) of r blocks of ``size`` -> float64 (r, size), in ``out`` if there is one."""
     n, r, b = bits.shape
     more, tied = majority(bits.reshape(n, r * b))
+    signs = _signs(more.reshape(r, b), size, positive)
+    if tied.any():
+        signs *= np.unpackbits(~tied.reshape(r, b), axis=1, count=size, bitorder="little").view(np.int8)
+    for row, of_voting in _with_silent(bits, scales, size, positive):
+        signs[row] = of_voting
     length = np.sort(np.ascontiguousarray(scales.T), axis=1)[:, (n - 1) // 2].astype(np.float64)
-    out = _signs(more.reshape(r, b), size, positive) * length[:, None]
-    for row in np.flatnonzero(tied.reshape(r, b).any(axis=1)).tolist():
-        out[row][np.unpackbits(tied.reshape(r, b)[row], count=size, bitorder="little").view(np.bool_)] = 0.0
-    for row, signs in _with_silent(bits, scales, size, positive):
-        out[row] = signs * length[row]
-    return out
+    return np.multiply(signs, length[:, None], out=out)
 
 
 def _signs(bits: Bits, size: int, positive: bool) -> NDArray[np.int8]:

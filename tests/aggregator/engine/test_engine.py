@@ -131,6 +131,31 @@ def test_nothing_to_do_without_a_job(tmp_path: Path) -> None:
 
 
 class TestClosing:
+    def test_an_asynchronous_buffer_seals_at_its_first_updates_of_whatever_age(self, tmp_path: Path) -> None:
+        """FedBuff, K = 2 of 6 devices that all take part in every round: nobody is waited for, nothing is lost."""
+        settings = {"participation": "anytime", "closing": closing(quorum=2, deadline_seconds=30.0)}
+        fleet = Fleet.make(tmp_path / "s.db", size=6, **settings)
+        assert fleet.step() is Progress.OPENED
+        assert fleet.cohort(0) == fleet.cohort(1) == fleet.names
+        arrivals = [[("d0", 0), ("d1", 0)], [("d2", 0), ("d3", 1)], [("d4", 0), ("d5", 0)]]  # (device, trained for)
+        for round_, pair in enumerate(arrivals):
+            for name, for_round in pair:
+                assert fleet.step() is Progress.WAITING
+                fleet.put(name, for_round, counted_in=round_)
+            assert fleet.step() is Progress.SEALED
+        with fleet.store.read() as db:
+            reports = [json.loads(each.report or "") for each in rounds.every(db, 1)[:3]]
+        assert [(each["on_time"], each["late"]) for each in reports] == [(2, 0), (1, 1), (0, 2)]
+        # Staleness 1 / sqrt(1 + lag) beside the weight of one that is on time, of 10 examples each.
+        late, on_time = sorted(reports[1]["devices"], key=lambda each: each["device"])
+        assert (late["lag"], on_time["lag"]) == (1, 0)
+        assert late["weight"] / on_time["weight"] == pytest.approx(2**-0.5, rel=1e-3)
+        assert fleet.step(seconds=1.0) is Progress.WAITING  # with one, only the deadline seals
+        fleet.put("d0", 3, counted_in=3)
+        assert fleet.step() is Progress.WAITING
+        waited = [fleet.step(seconds=5.0) for _ in range(7)]
+        assert Progress.SEALED in waited
+
     def test_a_quorum_closes_and_what_comes_later_counts_in_the_next_round(self, tmp_path: Path) -> None:
         fleet = Fleet.make(tmp_path / "s.db", cohorts=1, closing=closing(quorum=3))
         fleet.step()
