@@ -65,6 +65,7 @@ class BiCoLoR(Method):
     unbiased_down = True
     everybody = True
     equal = True
+    averaged = True
     steps = True
     own = ("model", "dual", "common", "shared")
 

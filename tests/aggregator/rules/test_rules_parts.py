@@ -86,7 +86,7 @@ def test_a_model_without_coordinates_is_refused() -> None:
 
 @pytest.mark.parametrize("n", [3, 65, 200])
 def test_sums_of_sorted_values_are_exact_in_any_order(n: int) -> None:
-    """Over 30 orders of magnitude: each coordinate by itself, so that blocks do not matter, and to 2^-40 of its largest."""
+    """Over 30 orders of magnitude: each coordinate by itself, whatever the block, and to 2^-40 of its largest."""
     rng = np.random.default_rng(n)
     values = (rng.standard_normal((n, 500)) * 10.0 ** rng.uniform(-15, 15, (n, 500))).astype(np.float32)
     columns = np.sort(values.T, axis=1)
