@@ -122,7 +122,8 @@ def write_plot(records: Sequence[Row], published: Sequence[str], path: Path) -> 
         axes.set_yticks(range(len(rules)), rules, fontsize=8)
         for (down, across), value in np.ndenumerate(values):
             axes.text(across, down, decimals(value), ha="center", va="center", fontsize=7)
-        axes.set_title(f"{codec}: accuracy of the model that the outvoted cohort leaves in the last cycle, mean of seeds", loc="left", fontsize=9)
+        title = f"{codec}: accuracy of the model that the outvoted cohort leaves, mean of seeds"
+        axes.set_title(title, loc="left", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     pyplot.savefig(path)
     pyplot.close(figure)

@@ -35,7 +35,8 @@ def own_codec(given: str, model: SharedModel, request: dict[str, Any], state: St
     facts_of_link = LinkFacts(
         link["envelope_bytes"], link["per_byte_micro"] / 1e6, link["bytes_per_second"], link["metered"]
     )
-    own = for_device(choice, facts_of_link, _progress(request["fit"]["round"], state, delta))
+    waiting = state if request["memory"] == "ef14" else None  # other memories hold what was sent
+    own = for_device(choice, facts_of_link, _progress(request["fit"]["round"], waiting, delta))
     return given if own.method == "hist" and model.frame is None else own.codec_up
 
 

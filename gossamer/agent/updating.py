@@ -32,6 +32,8 @@ from gossamer.wire.items import encode
 from gossamer.wire.participation import Participation, ParticipationRule
 
 Answer = dict[str, Any]
+LOSSLESS = "fp32"
+"""The codec of what a method drafts as exact."""
 UNITS = float(1 << lattice.LATTICE_BITS)
 
 
@@ -96,7 +98,7 @@ def _encode(
     context = replace(model.context(upward=True), codebooks=Codebooks.parse(books) if books else None)
     if draft.trained is None:
         assert draft.vector is not None  # noqa: S101 - one of the two (Draft)
-        encoder = codec(request["codec"])
+        encoder = codec(LOSSLESS if draft.exact else request["codec"])
         body = encoder.encode(draft.vector.astype(np.float32), seed=request["codec_seed"], context=context)
         decoded = decode(body, draft.vector.size, context).astype(np.float64)
         counted, dropped = _own_after(chosen, draft, own, decoded)

@@ -13,6 +13,7 @@ from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.rules import Report, Update
 from gossamer.errors import InputError, MalformedMessage
 from gossamer.objectives.auc_minimax import Dual
+from gossamer.objectives.merging import SIZE_CAP
 from gossamer.objectives.server import ScorePool, combine_dual
 from gossamer.wire.chance import bounds, entitled, read_chance, read_threshold, threshold_section
 from gossamer.wire.codes import Section, UpdateSection
@@ -89,8 +90,9 @@ def _dual(settings: JobSettings, beside: Beside, updates: Sequence[Update]) -> b
 
 def _scores(settings: JobSettings, beside: Beside, updates: Sequence[Update], round_: int) -> Beside:
     pool = ScorePool() if TURNS not in beside else ScorePool.from_dict({"objective": "pairwise", TURNS: beside[TURNS]})
-    pool, _ = pool.absorb(round_ % settings.cohorts, _sections(updates, UpdateSection.SCORES))
-    section, turns = pool.section(), pool.to_dict()[TURNS]
+    cap = SIZE_CAP if settings.rule in TRUSTING else 1
+    pool, _ = pool.absorb(round_ % settings.cohorts, _sections(updates, UpdateSection.SCORES), cap)
+    section, turns = pool.section(cap), pool.to_dict()[TURNS]
     if not isinstance(turns, bytes):
         raise InputError("expected the score pool as bytes")
     return {} if section is None else {TURNS: turns, SCORES: section}

@@ -201,6 +201,7 @@ class JobSettings:
         rule(self.rule)
         server_step(self.server_step)
         _check_method(self)
+        _check_memory(self)
         _check_schedule(self)
         _check_privacy(self)
         _expect(1 <= self.workers <= 64, "workers", self.workers, "1 to 64 threads")
@@ -281,6 +282,10 @@ def _check_method(settings: JobSettings) -> None:
         raise ConfigError(f"{who}: expected an unbiased codec_up such as rot1, q4s or fp32, got {settings.codec_up!r}")
     if memory(settings.memory).summed and settings.method != "fedavg":
         raise ConfigError(f"{who}: expected memory = 'ef14', got {settings.memory!r}, which changes what devices send")
+    if chosen.averaged and settings.rule != "mean":
+        raise ConfigError(
+            f"{who}: expected rule 'mean', got {settings.rule!r}: devices remember every update as counted in full"
+        )
     if chosen.punctual and settings.closing.max_lag:
         raise ConfigError(f"{who}: expected closing.max_lag = 0, got {settings.closing.max_lag}: nothing late fits")
     everybody = settings.cohorts == 1 and settings.closing.at_deadline == "extend" and settings.closing.quorum == 0
@@ -288,6 +293,15 @@ def _check_method(settings: JobSettings) -> None:
         raise ConfigError(
             f"{who}: expected every device in every round: cohorts = 1, closing.at_deadline = 'extend', quorum = 0"
         )
+
+
+def _check_memory(settings: JobSettings) -> None:
+    """Refuse smoothed updates without the cache that they are for, or with one that fades at another pace."""
+    name, _, eta = settings.memory.partition(":")
+    if name == "momentum" and not settings.rule.startswith("cache:"):
+        raise ConfigError(f"memory = {settings.memory!r}: expected a rule cache:{eta}+..., got {settings.rule!r}")
+    if name == "momentum" and float(settings.rule.partition(":")[2].partition("+")[0]) != float(eta):
+        raise ConfigError(f"memory = {settings.memory!r}: expected rule cache:{eta}+..., which fades alike")
 
 
 def _check_schedule(settings: JobSettings) -> None:

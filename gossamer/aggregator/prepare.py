@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from gossamer.aggregator.beside import importance_factors
 from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.rules import Body, Update
-from gossamer.errors import InputError
+from gossamer.aggregator.rules.norms import norm_of
+from gossamer.errors import InputError, PeerError
 from gossamer.methods import Method
 
 MAX_FACTOR = 1e6
@@ -32,6 +33,23 @@ class Scaled:
         return values
 
 
+def clipped(updates: Sequence[Update], d: int, radius: float | None) -> list[Update]:
+    """The updates, each cut to a length of at most ``radius`` (None: as they are). One that cannot be read stays."""
+    if radius is None:
+        return list(updates)
+    return [_clipped(update, d, radius) for update in updates]
+
+
+def _clipped(update: Update, d: int, radius: float) -> Update:
+    try:
+        norm = norm_of(update.body.read, d)
+    except (PeerError, ValueError):
+        return update  # the rule names it
+    if not norm > radius:  # also where it is not a number
+        return update
+    return replace(update, body=Scaled(update.body, radius / norm))
+
+
 def prepared(updates: Sequence[Update], chosen: Method, settings: JobSettings, devices: int) -> list[Update]:
     """The updates as the rule is to see them, in ascending (device, round): scaled, and of equal weight if need be.
 
@@ -43,7 +61,8 @@ def prepared(updates: Sequence[Update], chosen: Method, settings: JobSettings, d
     asked = chosen.factors([dict(update.sections) for update in ordered])
     drawn = importance_factors(settings, devices, ordered)
     factors = [a * b for a, b in zip(asked, drawn, strict=True)]
-    equal = chosen.equal or settings.participation == "importance"
+    # The pairwise objective weighs a device by its share of each class already, importance by its chance.
+    equal = chosen.equal or settings.participation == "importance" or settings.objective == "pairwise"
     fit = all(0.0 < f <= MAX_FACTOR and math.isfinite(f) for f in factors)
     if not fit:
         raise InputError(f"{chosen.spec}: expected {len(ordered)} factors above 0 and at most {MAX_FACTOR:g}")

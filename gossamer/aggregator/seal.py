@@ -29,7 +29,7 @@ import numpy.typing as npt
 from gossamer.aggregator import beside
 from gossamer.aggregator.beside import Beside
 from gossamer.aggregator.job_settings import JobSettings
-from gossamer.aggregator.prepare import prepared
+from gossamer.aggregator.prepare import clipped, prepared
 from gossamer.aggregator.round_rule import rule_of_job, rule_of_round
 from gossamer.aggregator.rules import Report, State, Update, Updates
 from gossamer.aggregator.rules.state import pack, unpack
@@ -160,6 +160,7 @@ def seal(
     """
     d, chosen, number = state.d, method(settings.method), state.version
     ready = prepared(updates, chosen, settings, devices)
+    ready = clipped(ready, d, chosen.clip(state.method, _view(state, settings, ready, devices, number)))
     seen = Updates.of(ready, d, fleet=devices, round=number, workers=settings.workers)
     aggregate, rule_memory, report = rule_of_round(settings, secret, number, devices).apply(state.rule, seen)
     after = replace(state, version=number + 1, rule=rule_memory, codebooks=_refitted(state, updates))
@@ -200,13 +201,18 @@ def _stepped(
     """What the method's own server half makes of an aggregate (d,): moves (rows, d)."""
     judged = zip(ready, report.verdicts, strict=True)  # both in ascending (device, round)
     counted = [update for update, verdict in judged if verdict.accepted]
-    shared, target = (real(each).reshape(state.rows, -1) for each in (state.shared, state.target))
-    view = View(
-        shared, target, devices, len(counted), state.version - 1, settings.cohorts,
-        [dict(update.sections) for update in counted], settings.seed,
-    )  # fmt: skip
+    view = _view(state, settings, counted, devices, state.version - 1)
     moves, memory = method(settings.method).step(state.method, aggregate, view)
     return moves, replace(state, method=memory)
+
+
+def _view(state: EngineState, settings: JobSettings, counted: Sequence[Update], devices: int, round_: int) -> View:
+    shared, target = (real(each).reshape(state.rows, -1) for each in (state.shared, state.target))
+    return View(
+        shared, target, devices, len(counted), round_, settings.cohorts,
+        [dict(update.sections) for update in counted], settings.seed,
+        full=settings.schedule(devices).is_full(round_),
+    )  # fmt: skip
 
 
 def real(units: Lattice) -> Vector:

@@ -34,6 +34,8 @@ from gossamer.wire.participation import Participation, ParticipationRule
 
 #: Versions from which updates are read without making their context anew: the open round's and late ones'.
 CONTEXTS_KEPT = 4
+LOSSLESS = "fp32"
+"""The codec of those updates that some methods send as they are."""
 _CONTEXTS: OrderedDict[tuple[int, int, bytes], Context] = OrderedDict()
 
 
@@ -55,6 +57,8 @@ class JobView:
     def codecs(self) -> tuple[str, ...]:
         """Those an update may be coded with."""
         own = self.settings.codec_up
+        if method(self.settings.method).lossless:
+            return (own, LOSSLESS)
         if not self.settings.device_choice:
             return (own,)
         return (own, *(spec for spec in DEVICE_CODECS if self.settings.cycle or not spec.startswith(HIST.name)))

@@ -148,8 +148,12 @@ class Method(ABC):
     """Needs every device in every round."""
     equal: bool = False
     """Updates weigh the same, whatever examples they claim and however late they are."""
+    averaged: bool = False
+    """Needs the plain mean: what devices remember of counted updates must add up to what the server has of them."""
     punctual: bool = False
     """An update counts in its own round or never: late ones do not fit what the server has done since."""
+    lossless: bool = False
+    """Some of its updates are drafted ``exact``."""
     steps: bool = False
     """Has a server's half; without it the job's server step moves the model."""
 

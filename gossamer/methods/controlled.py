@@ -40,6 +40,7 @@ class Controlled(Method):
 
     companions = ("control",)
     equal = True
+    averaged = True
     steps = True
 
     def __init__(self, name: str, gain: float, rate: float) -> None:

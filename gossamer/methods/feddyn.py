@@ -28,6 +28,7 @@ class FedDyn(Method):
 
     own = ("linear",)
     equal = True
+    averaged = True
     steps = True
 
     def __init__(self, pull: float) -> None:

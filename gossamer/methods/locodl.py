@@ -43,6 +43,7 @@ class LoCoDL(Method):
     companions = ("sum",)
     unbiased = True
     equal = True
+    averaged = True
     steps = True
     own = ("ahead", "dual", "sum")
 

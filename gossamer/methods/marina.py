@@ -44,6 +44,7 @@ class Marina(Method):
     unbiased = True
     equal = True
     punctual = True
+    lossless = True
     steps = True
 
     def __init__(self, reach: float, rate: float) -> None:

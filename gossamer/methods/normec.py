@@ -54,6 +54,7 @@ class NormEC(Method):
 
     unbiased = True
     equal = True
+    averaged = True
     steps = True
     own = ("memory",)
 

@@ -54,6 +54,7 @@ class Scafflix(Method):
     unbiased = True
     everybody = True
     equal = True
+    averaged = True
     steps = True
     own: tuple[str, ...] = ("control", "reached", "optimum")
 

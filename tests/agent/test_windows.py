@@ -193,6 +193,7 @@ def test_a_download_goes_on_outside_and_what_it_brought_waits(device: Device, se
     for kind, payload in answers[:2]:
         device.receive(kind, payload)
     open_or_close(device, False)
+    device.receive("m", server.manifest(deadline=1))  # the same round, signed anew
     assert device.session.state is State.FETCHING
     for kind, payload in answers[2:]:
         device.receive(kind, payload)
@@ -225,6 +226,7 @@ def test_what_waits_outlives_a_restart_but_not_the_round(device: Device, server:
     exchange(device, server)
     assert list(server.counted) == [7 if moved_on else 6]
     assert (len(server.gets) > gets) is moved_on
+    assert device.counts == []  # what came for an earlier round is not tried as this one's
 
 
 def test_a_download_of_an_old_round_ends_outside(device: Device, server: ServerSide) -> None:

@@ -163,11 +163,15 @@ def test_a_cycle_whose_last_cohort_is_silent_is_amplified_all_the_same() -> None
 
 def test_what_one_cycle_moved_is_not_in_the_next() -> None:
     chosen = server_step("fedavg+amplify:2")
-    _, state = chosen.apply(chosen.init(1), np.array([1.0]), Turn(0, 3))
-    assert state.memory("cycle")
-    step, _ = chosen.apply(state, np.array([5.0]), Turn(3, 3))  # a store that lost two rounds
-    assert step.tolist() == [5.0]
-    assert chosen.skip(state, Turn(3, 3))[1].named == ()
+    _, before = chosen.apply(chosen.init(1), np.array([1.0]), Turn(0, 3))
+    assert before.memory("cycle")
+    state = before
+    out = []
+    for round_ in (3, 4, 5):  # a store that lost two rounds
+        step, state = chosen.apply(state, np.array([5.0]), Turn(round_, 3))
+        out.append(step.tolist())
+    assert out == [[5.0], [5.0], [20.0]]
+    assert chosen.skip(before, Turn(3, 3))[1].named == ()
 
 
 def test_amplification_of_one_changes_nothing() -> None:

@@ -5,6 +5,7 @@ Only the broker is missing: what one side publishes is handed to the other at on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -84,12 +85,14 @@ class Whole:
     """The server and its devices. ``asleep``: indexes of devices that hear and say nothing."""
 
     def __init__(self, path: Path, *, size: int = 4, links: dict[int, dict[str, Any]] | None = None,
-                 agent: dict[str, Any] | None = None, noise: float = 0.01, **changes: Any) -> None:  # fmt: skip
+                 agent: dict[str, Any] | None = None, noise: float = 0.01,
+                 trainers: Sequence[Any] | None = None, **changes: Any) -> None:  # fmt: skip
         path.mkdir(parents=True, exist_ok=True)
         self.noise = noise
+        size = size if trainers is None else len(trainers)
         self.path, self.now, self.monotonic = path, 1000.0, 0.0
         self.names = [f"d{n}" for n in range(size)]
-        self.trainers = [Drift(n, noise) for n in range(size)]
+        self.trainers: Any = list(trainers or (Drift(n, noise) for n in range(size)))
         self.store = Store.open(path / "s.db")
         with self.store.write() as db:
             for name in self.names:

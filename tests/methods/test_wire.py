@@ -17,8 +17,10 @@ from gossamer.aggregator.jobs import FitSettings, JobSettings
 from gossamer.demo.simulate import Simulation
 from gossamer.errors import ConfigError
 from gossamer.methods import METHODS
+from gossamer.wire.codes import Section
 from tests.aggregator.fleets import closing, job_settings
 from tests.aggregator.whole import Drift, Whole
+from tests.methods.scored import SCORED, fleet_of_scores
 
 ALL = {"cohorts": 1, "closing": closing(at_deadline="extend", max_lag=0)}
 HALF: dict[str, Any] = {"cohorts": 2}
@@ -33,9 +35,14 @@ OVER_THE_WIRE: dict[str, dict[str, Any]] = {
     "scafcom": HALF | {"method": "scafcom:0.5/0.3", "codec_up": "topk:0.3/q4", "codec_down": "q8"},
     "scafflix": ALL | PLAIN | {"method": "scafflix:0.7/0.5/1.0/2"},
     "locodl": HALF | PLAIN | {"method": "locodl:0.5/1.0/0.1/1.0", "codec_up": "rot4"},
+    "marina": HALF
+    | {
+        "method": "marina:2.0/0.5", "participation": "marina", "codec_up": "rot4", "codec_down": "fp32",
+        "closing": closing(max_lag=0),
+    },
     "normec": HALF | {"method": "normec:0.1/0.1/0.5", "codec_up": "rot2", "codec_down": "q8"},
     "ef21-w": HALF | {"memory": "ef21-w:2.0", "codec_up": "topk:0.3/q4"},
-    "momentum": HALF | {"memory": "momentum:0.5", "codec_up": "rot1"},
+    "momentum": HALF | {"memory": "momentum:0.5", "rule": "cache:0.5+trimmed-mean:1", "codec_up": "rot1"},
     "fixed": HALF | {"participation": "fixed"},
     "amplified": HALF | {"server_step": "fedavg:1.0+amplify:2.0"},
     "fedadam": HALF | {"server_step": "fedadam:0.01"},
@@ -52,7 +59,7 @@ OVER_THE_WIRE: dict[str, dict[str, Any]] = {
 
 
 def settings_of(changes: dict[str, Any], **more: Any) -> JobSettings:
-    table = {**job_settings().to_mapping(), **{"fit": FIT}, **changes, **more}
+    table = {**job_settings().to_mapping(), "fit": FIT, **changes, **more}
     return JobSettings.from_mapping(table)
 
 
@@ -72,6 +79,49 @@ def test_the_fleet_is_the_simulation_to_the_bit(tmp_path: Path, name: str) -> No
     assert whole.rejected() == {}
     if name != "private":  # its noise is made of a secret that the simulation does not have
         assert digest == whole.simulation().model_digest()
+
+
+BUDGET = {"epsilon": 8.0, "delta": 1e-5, "clip_norm": 1.0}
+
+@pytest.mark.parametrize("objective", ["auc-minimax:0.2", "pairwise", "cross-entropy"])
+def test_objectives_learn_over_the_wire_as_in_the_simulation(tmp_path: Path, objective: str) -> None:
+    """What goes up and down beside the model travels in signed sections; the fleet makes the simulation's bits."""
+    changes = SCORED | {"objective": objective}
+    whole = Whole(tmp_path, trainers=fleet_of_scores(4), **changes)
+    first = whole.trainers[0].evaluate(work_weights(whole))["auc"]
+    digest = whole.run()
+    simulation = Simulation(whole.wanted, fleet_of_scores(4))
+    list(simulation.rounds(whole.trainers[0]))
+    assert digest == simulation.model_digest()
+    assert whole.trainers[0].evaluate(work_weights(whole))["auc"] > max(0.8, first)
+    sections = whole.manifest()
+    assert (sections.section(Section.DUAL) is not None) == (objective == "auc-minimax:0.2")
+    assert (sections.section(Section.SCORES) is not None) == (objective == "pairwise")
+
+
+def work_weights(whole: Whole) -> Any:
+    return weights_of(whole.model(), whole.settings.method)
+
+
+def test_importance_sampling_over_the_wire(tmp_path: Path) -> None:
+    """Devices decide alone; about as many send as were asked for; what was not drawn is not kept."""
+    wanted = settings_of({"rounds": 12, "cohorts": 3, "participation": "importance", "codec_up": "rot4"})
+    whole = Whole(tmp_path, size=6, rounds=12, cohorts=3, participation="importance", codec_up="rot4",
+                  fit=wanted.fit, closing=closing(deadline_seconds=5.0, max_lag=0))  # fmt: skip
+    for _ in range(40):
+        whole.turn(10.0)
+    assert whole.manifest().round == 12
+    sent = sum(whole.receipt(device, round_) is not None for device in range(6) for round_ in range(12))
+    assert 12 <= sent <= 40  # 24 on average
+    assert whole.rejected() == {}
+    assert whole.manifest().section(Section.THRESHOLD) is not None
+    goals = [np.mean([t.goal[k] for t in whole.trainers], axis=0) for k in range(4)]
+    start = whole.trainers[0].initial(whole.settings.seed)
+    before, after = (
+        sum(float(np.square(a - b).sum()) for a, b in zip(each, goals, strict=True))
+        for each in (start, work_weights(whole))
+    )
+    assert after < 0.1 * before
 
 
 CONVERGING: dict[str, tuple[dict[str, Any], int, float]] = {
@@ -105,15 +155,18 @@ def test_it_stands_still_at_the_common_optimum(name: str) -> None:
         ({"method": "sgd"}, "choose one of"),
         ({"method": "scallion:0.5/0.1", "codec_up": "ternary:0.1"}, "unbiased codec_up"),
         ({"method": "feddyn:1.0", "memory": "ef21"}, "memory = 'ef14'"),
-        ({"method": "scafflix:0.7/0.5/1.0", "codec_up": "fp32"}, "max_lag = 0"),
-        ({"method": "scafflix:0.7/0.5/1.0", "codec_up": "fp32", "closing": closing(max_lag=0)}, "every device in every"),
+        ({"method": "marina:2.0/0.5", "participation": "marina", "codec_up": "fp32"}, "max_lag = 0"),
+        ({"method": "feddyn:1.0", "rule": "median"}, "rule 'mean'"),
+        ({"memory": "momentum:0.5"}, "cache:0.5"),
+        ({"rule": "cache:0.5+median", "memory": "momentum:0.25"}, "cache:0.25"),
+        ({"method": "scafflix:0.7/0.5/1.0", "codec_up": "fp32", "closing": closing(max_lag=0)}, "every device"),
         ({"method": "scafcom:0.5/0.1", "codec_up": "hist:10", "codec_down": "hist:10"}, "other than hist"),
         ({"participation": "anytime"}, "closing.quorum"),
         ({"participation": "importance", "codec_up": "ternary:0.1"}, "unbiased codec_up"),
         ({"participation": "marina"}, "'marina' in both"),
         ({"objective": "auc"}, "auc-minimax:P"),
-        ({"privacy": {"epsilon": 8.0, "delta": 1e-5, "clip_norm": 1.0}, "rule": "median"}, "rule 'mean'"),
-        ({"privacy": {"epsilon": 8.0, "delta": 1e-5, "clip_norm": 1.0}, "method": "fednova"}, "publish the model alone"),
+        ({"privacy": BUDGET, "rule": "median"}, "rule 'mean'"),
+        ({"privacy": BUDGET, "method": "fednova"}, "publish the model alone"),
     ],
 )
 def test_what_does_not_go_together_is_refused_when_the_job_is_made(changes: dict[str, Any], words: str) -> None:

@@ -62,5 +62,6 @@ def moved(honest: Vector, sent: Vector, context: Context, defence: Defence) -> f
     hostile = defence.attackers or tuple(max(indices) + 1 + k for k in range(context.attackers))
     items = [Update(index, Dense(delta), round=defence.round) for index, delta in zip(indices, peers, strict=True)]
     items += [Update(index, Dense(sent), round=defence.round) for index in hostile]
-    aggregate, _, _ = defence.rule.apply(defence.state, Updates.of(items, len(sent)))
+    updates = Updates.of(items, len(sent), fleet=defence.fleet, round=defence.round)
+    aggregate, _, _ = defence.rule.apply(defence.state, updates)
     return float(np.linalg.norm(aggregate - known(honest, context).mean(axis=0)))

@@ -12,13 +12,14 @@
 from __future__ import annotations
 
 from gossamer.aggregator.rules.base import Rule
-from gossamer.aggregator.rules.registry import PRESTEPS, RULES, rule
+from gossamer.aggregator.rules.registry import AROUND, PRESTEPS, RULES, rule
 from gossamer.aggregator.rules.report import Report, Verdict
 from gossamer.aggregator.rules.state import State
 from gossamer.aggregator.rules.updates import Body, Dense, Packed, Raw, Update, Updates
 from gossamer.aggregator.rules.weights import staleness_weight
 
 __all__ = [
+    "AROUND",
     "PRESTEPS",
     "RULES",
     "Body",

@@ -21,6 +21,9 @@ class NaiveRule:
 
     def round(self, updates: list[Vector], examples: list[int], lags: list[int], number: int = 0) -> Vector:
         first, plus, rest = self.spec.partition("+")
+        if first.startswith("cache:"):  # of a fleet that is heard whole in every round
+            faded = [[x * (1 - float(first[6:])) ** lag for x in u] for u, lag in zip(updates, lags, strict=True)]
+            return NaiveRule(rest).round(faded, [1] * len(faded), [0] * len(faded), number)
         if plus:
             mixed = PRESTEPS[first.partition(":")[0]](updates, int(first.partition(":")[2]), number)
             inner = NaiveRule(rest, self.last, self.norms)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gossamer.aggregator.rules import PRESTEPS, RULES, Body, Dense, Rule, State, Update, Updates, rule
+from gossamer.aggregator.rules import AROUND, PRESTEPS, RULES, Body, Dense, Rule, State, Update, Updates, rule
 from gossamer.compression import codec, open_body
 from gossamer.errors import ConfigError, InputError, MalformedBody
 from tests.aggregator.rules.naive import NaiveRule
@@ -42,8 +42,9 @@ PORTABLE_SPECS = [
     "bucketing:2+nnm:1+norm-clip",
 ]
 MACHINE_SPECS = ["geometric-median", "geometric-median:3", "centered-clipping", "centered-clipping:0.5/2"]
-SPECS = [*FIRST_SPECS, *PORTABLE_SPECS, *MACHINE_SPECS]
-ROUNDED = {"centered-clipping": 1e-5, "geometric-median": 1e-5, "nnm": 3e-6, "bucketing": 1e-6}
+CACHED_SPECS = ["cache:0.5+trimmed-mean:1", "cache:0.5+nnm:1+median"]
+SPECS = [*FIRST_SPECS, *PORTABLE_SPECS, *CACHED_SPECS, *MACHINE_SPECS]
+ROUNDED = {"centered-clipping": 1e-5, "geometric-median": 1e-5, "nnm": 3e-6, "bucketing": 1e-6, "cache": 1e-6}
 """Relative error of the rules that add in float32; of the others 1e-9."""
 
 every_rule = pytest.mark.parametrize("spec", SPECS)
@@ -51,11 +52,11 @@ every_rule = pytest.mark.parametrize("spec", SPECS)
 
 def test_every_registered_rule_is_under_contract() -> None:
     names = {part.partition(":")[0] for spec in SPECS for part in spec.split("+")}
-    assert names == {*RULES, *PRESTEPS}
+    assert names == {*RULES, *PRESTEPS, *AROUND}
 
 
 def test_only_the_portable_claim_to_be() -> None:
-    assert {spec for spec in SPECS if rule(spec).portable} == {*FIRST_SPECS, *PORTABLE_SPECS}
+    assert {spec for spec in SPECS if rule(spec).portable} == {*FIRST_SPECS, *PORTABLE_SPECS, *CACHED_SPECS}
 
 
 def tolerance(spec: str) -> float:
