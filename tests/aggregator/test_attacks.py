@@ -110,6 +110,7 @@ def test_mimic_copies_who_lies_furthest_along_the_main_direction() -> None:
     # Mean (1, 1); the differences from it lie along the first axis but for the small ones of the last two.
     peers = vectors([-3, 1], [6, 1], [1, 1.5], [0, 0.5])
     assert attack("mimic")(HONEST[:2], context(peers)).tolist() == [6.0, 1.0]
+    assert attack("mimic")(HONEST[:2], context(vectors([1, 0], [3, 0]))).tolist() == [3.0, 0.0]
     # Nothing moves along the longer axis: the direction is that of the variance, not of the mean.
     peers = vectors([1, 100], [2, 100], [4, 100])
     assert attack("mimic")(HONEST[:2], context(peers)).tolist() == [4.0, 100.0]
@@ -182,6 +183,12 @@ def test_adaptive_finds_the_scale_a_trimmed_mean_lets_through() -> None:
         moved[scale] = abs(np.mean(kept) - 3.2)
     assert moved[1.0] == pytest.approx(1.7)
     assert sent.tolist() == pytest.approx([3.2 - 6.4])
+
+
+def test_adaptive_counts_its_copies() -> None:
+    # One trimmed at each end, but there are two of them: the second counts, as far out as it can.
+    known = defended("trimmed-mean:1", vectors([0], [1], [2], [3]), 2)
+    assert attack("adaptive:sign-flip")(HONEST[:1], known).tolist() == [1.5 - 3 * max(SCALES)]
 
 
 def test_adaptive_knows_the_memory() -> None:
