@@ -36,6 +36,8 @@ def _check_method(settings: JobSettings) -> None:
         raise ConfigError(f"{who}: expected one codec that is named, other than hist, for all devices")
     if chosen.unbiased and not codec(settings.codec_up).unbiased:
         raise ConfigError(f"{who}: expected an unbiased codec_up such as rot1, q4s or fp32, got {settings.codec_up!r}")
+    if chosen.lossless_down and settings.codec_down != "fp32":
+        raise ConfigError(f"{who}: expected codec_down = 'fp32', got {settings.codec_down!r}")
     if chosen.unbiased_down and not codec(settings.codec_down).unbiased:
         raise ConfigError(f"{who}: expected an unbiased codec_down such as rot4 or fp32, got {settings.codec_down!r}")
     if memory(settings.memory).summed and settings.method != "fedavg":

@@ -38,7 +38,14 @@ def rule_of_round(settings: JobSettings, secret: bytes, round_: int, devices: in
             f"job {settings.name}: round {round_} would spend more than the budget of epsilon "
             f"{settings.privacy.epsilon!r}; nothing more is released: begin a new job with a budget of its own"
         )
-    return private_rule(planned, secret, round_, len(cohort(settings, devices, round_)))
+    return private_rule(planned, secret, round_, expected_updates(settings, round_, devices))
+
+
+def expected_updates(settings: JobSettings, round_: int, devices: int) -> int:
+    """What a private sum is divided by: known to everybody beforehand, whoever comes."""
+    if settings.participation == "anytime":
+        return settings.closing.quorum
+    return len(cohort(settings, devices, round_))
 
 
 def plan_of(settings: JobSettings) -> PrivacyPlan:

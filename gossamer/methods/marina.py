@@ -45,6 +45,7 @@ class Marina(Method):
     equal = True
     punctual = True
     lossless = True
+    lossless_down = True
     steps = True
 
     def __init__(self, reach: float, rate: float) -> None:

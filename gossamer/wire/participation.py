@@ -114,16 +114,18 @@ class Participation:
         return -(-self.devices // self.cohorts)
 
     def is_full(self, round_: int) -> bool:
-        """Whether the whole fleet is asked in that round; with ``marina`` the round's coin decides.
+        """Whether the whole fleet is asked in that round; with ``marina`` in the first, then the round's coin decides.
 
         >>> [r for r in range(20) if Participation(ParticipationRule.MARINA, 7, 10, 5).is_full(r)]
-        [1, 4, 13, 19]
+        [0, 1, 4, 13, 19]
         """
         _check_round(round_)
         if self.rule in (ParticipationRule.ANYTIME, ParticipationRule.IMPORTANCE) or self.cohorts == 1:
             return True
         if self.rule != ParticipationRule.MARINA:
             return False
+        if round_ == 0:
+            return True  # what everybody else adds changes to must not be a cohort's word
         coin = hashlib.sha256(COIN_LABEL + self.seed.to_bytes(8, "big") + round_.to_bytes(8, "big")).digest()
         return int.from_bytes(coin[:8], "big") * self.cohorts <= MAX_UINT64
 

@@ -17,7 +17,7 @@ def test_fedavg_with_one_step_is_gradient_descent() -> None:
 
 def test_fedprox_ends_where_its_own_equation_says() -> None:
     """With infinitely many local steps a device lands at (a c + pull w) / (a + pull); the mean of those is w."""
-    fleet, best = quadratics(5, 8, 10.0, local_steps=4000)
+    fleet, best = quadratics(5, 8, 10.0, local_steps=400)
     pull = 2.0
     found = World(method(f"fedprox:{pull}"), fleet).run(60)
     shares = [f.a / (f.a + pull) for f in fleet]

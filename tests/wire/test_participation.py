@@ -29,7 +29,8 @@ GOLDEN = [
     (Participation(FIXED, 7, 10, 3), 5, (2, 5, 8)),
     (Participation(ANYTIME, 7, 4, 2), 1, (0, 1, 2, 3)),
     (Participation(IMPORTANCE, 7, 4, 2), 1, (0, 1, 2, 3)),
-    (Participation(MARINA, 7, 10, 5), 0, (4, 9)),
+    (Participation(MARINA, 7, 10, 5), 0, tuple(range(10))),
+    (Participation(MARINA, 7, 10, 5), 2, (0, 3)),
     (Participation(MARINA, 7, 10, 5), 1, tuple(range(10))),
     (Participation(MARINA, (1 << 64) - 1, 1000, 250), 1_000_003, (79, 356, 391, 753)),
 ]
@@ -80,6 +81,8 @@ def naive_member(rule: int, seed: int, round_: int, n: int, cohorts: int, index:
         return turn * n // cohorts <= position < (turn + 1) * n // cohorts
     if rule == FIXED:
         return index in range(turn, n, cohorts)
+    if rule == MARINA and round_ == 0:
+        return True
     if rule == MARINA and naive_heads(seed, round_, cohorts):
         return True
     return rule in (ANYTIME, IMPORTANCE) or naive_positions(rule, seed, round_, n)[index] < few
