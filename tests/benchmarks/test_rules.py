@@ -1,4 +1,4 @@
-"""The benchmarks of rules in a quick form, without the peer: their records, and that both sides get the same updates."""
+"""The benchmarks of rules in a quick form, without the peer: their records, and that the updates are as described."""
 
 from __future__ import annotations
 
