@@ -18,9 +18,11 @@ class Verdict:
         index: device index.
         lag: model versions it was late.
         reason: empty if accepted, else why it was rejected (one of the constants of this module).
-        norm: Euclidean norm of the update; 0.0 if rejected.
-        factor: what the rule's clipping multiplied (the update, or its difference to the memory) with;
-            1.0 untouched, 0.0 rejected.
+        norm: Euclidean norm of the update; 0.0 if rejected. Of rules that screen in passing it has the accuracy of
+            float32, and its last digits may differ between machines.
+        factor: what the rule's clipping multiplied (the update, or its difference to the memory) with, or, where a
+            rule weighs updates, their weight, the heaviest having 1.0. 1.0 untouched; 0.0 rejected, or left out by a
+            rule that selects.
         weight: bounded weight, before normalisation; rules of one vote each ignore it. 0.0 if rejected.
     """
 

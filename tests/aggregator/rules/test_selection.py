@@ -49,6 +49,7 @@ def test_equal_updates_have_exactly_equal_distances() -> None:
     np.testing.assert_array_equal(exact, exact.T)
 
 
+@settings(deadline=None)
 @given(
     numbers=st.lists(st.integers(0, 6), min_size=1, max_size=9), width=st.integers(0, 3), seed=st.integers(0, 99),
     share=st.floats(0, 1),

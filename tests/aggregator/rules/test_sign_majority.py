@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -15,6 +15,7 @@ from gossamer.compression import codec, open_body
 from gossamer.compression.hadamard import rotate, unrotate
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 40), b=st.integers(1, 40), seed=st.integers(0, 10**6))
 def test_carry_save_adders_count(n: int, b: int, seed: int) -> None:
     rows = np.random.default_rng(seed).integers(0, 256, (n, b), dtype=np.uint8)
