@@ -1,10 +1,15 @@
-"""``codec_up = "auto"``: what a job's settings become once its model, its fleet and its link are known."""
+"""``codec_up = "auto"``, ``rule = "auto"`` and ``[privacy]``: what a job's settings become once its model, its fleet
+and its link are known.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from gossamer.aggregator.jobs import AUTO, JobSettings
+from gossamer.aggregator.job_checks import AUTO
+from gossamer.aggregator.job_settings import JobSettings
+from gossamer.aggregator.privacy import PrivacyPlan, plan
+from gossamer.aggregator.rules.automatic import RuleChoice, Threat, choose_rule
 from gossamer.compression.auto import Choice, JobFacts, LinkFacts, choose
 from gossamer.compression.layout import Layout
 
@@ -17,8 +22,40 @@ def facts_of(layout: Layout, devices: int, cohorts: int) -> JobFacts:
     return JobFacts(shapes, smooth, max(devices, cohorts, 1), cohorts)
 
 
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What was decided in the place of "auto", and what a private job's budget buys; None: it was not asked."""
+
+    codec: Choice | None = None
+    rule: RuleChoice | None = None
+    privacy: PrivacyPlan | None = None
+
+
+def decide(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSettings, Decisions]:
+    """Settings with everything decided that depends on model and fleet; what is decided stays as it is.
+
+    Args:
+        settings: of the job; ``codec_up``, ``codec_down`` and ``rule`` may be "auto".
+        layout: of the model, without a method's companions.
+        devices: enrolled; at least as many as cohorts are assumed.
+
+    Raises:
+        ConfigError: what was decided does not go together, or the privacy budget cannot pay.
+    """
+    settings, codec = _decided_codec(settings, layout, devices)
+    settings, chosen = _decided_rule(settings, max(devices, settings.cohorts))
+    settings, planned = _decided_privacy(settings, devices)
+    settings.check()
+    return settings, Decisions(codec, chosen, planned)
+
+
 def decided(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSettings, Choice | None]:
-    """Settings with codecs, server step, local epochs and batch in the place of "auto", and why; or as they are."""
+    """As `decide`, with the choice of codecs alone."""
+    settings, decisions = decide(settings, layout, devices)
+    return settings, decisions.codec
+
+
+def _decided_codec(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSettings, Choice | None]:
     if settings.codec_up != AUTO or layout.size == 0:
         return settings, None
     link = LinkFacts(
@@ -32,3 +69,23 @@ def decided(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSet
         device_choice=True,
     )  # fmt: skip
     return chosen, choice
+
+
+def _decided_rule(settings: JobSettings, devices: int) -> tuple[JobSettings, RuleChoice | None]:
+    if settings.rule != AUTO:
+        return settings, None
+    threat = Threat(settings.threat.byzantine_fraction, settings.threat.failure)
+    size = settings.closing.quorum if settings.participation == "anytime" else settings.schedule(devices).drawn
+    choice = choose_rule(devices, min(max(size, 1), devices), settings.codec_up, threat)
+    return replace(settings, rule=choice.spec), choice
+
+
+def _decided_privacy(settings: JobSettings, devices: int) -> tuple[JobSettings, PrivacyPlan | None]:
+    if settings.privacy is None:
+        return settings, None
+    closing = settings.closing
+    planned = plan(
+        settings.privacy, rounds=settings.rounds, cohorts=settings.cohorts, participation=settings.participation,
+        fleet=devices, max_lag=closing.max_lag, minimum_updates=closing.minimum_updates,
+    )  # fmt: skip
+    return replace(settings, privacy=planned.settings), planned

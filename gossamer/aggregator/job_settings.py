@@ -25,7 +25,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gossamer.aggregator.privacy.settings import PrivacySettings, check_job
+from gossamer.aggregator.job_checks import AUTO, check_together
+from gossamer.aggregator.privacy.settings import PrivacySettings
 from gossamer.aggregator.rules import rule
 from gossamer.aggregator.server_step import server_step
 from gossamer.aggregator.store import models
@@ -35,11 +36,8 @@ from gossamer.compression.memory import memory
 from gossamer.compression.nf4 import NF4
 from gossamer.compression.registry import method_of
 from gossamer.errors import ConfigError, InputError
-from gossamer.methods import method
-from gossamer.objectives.local import parse_spec
 from gossamer.wire.participation import Participation, ParticipationRule
 
-AUTO = "auto"
 MAX_MEMORY_CHARS = 24  # it travels in the manifest
 MICRO = 1_000_000  # learning rates travel as integers
 SCHEDULES = ("constant", "cosine")
@@ -135,14 +133,33 @@ class ClosingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreatSettings:
+    """Whom ``rule = "auto"`` is to choose against.
+
+    ``byzantine_fraction``: of the whole fleet that may attack. ``failure``: the probability that may be left, for
+    each cohort, that it has more attackers than its rule bears.
+    """
+
+    byzantine_fraction: float = 0.0
+    failure: float = 1e-3
+
+    def check(self) -> None:
+        """Raises ConfigError, naming the key."""
+        fraction = self.byzantine_fraction
+        _expect(0.0 <= fraction <= 1.0, "threat.byzantine_fraction", fraction, "0 to 1")
+        _expect(0.0 < self.failure < 1.0, "threat.failure", self.failure, "above 0, below 1")
+
+
+@dataclass(frozen=True, slots=True)
 class JobSettings:
     """Everything that decides a job's result, and nothing else.
 
     ``codec_up = codec_down = "auto"`` are replaced when the job is created, by `gossamer.aggregator.automatic`; with
     ``device_choice`` devices may send in another codec than ``codec_up``, by the link they are on. ``method``: how
     devices train and what they send (`gossamer.methods`). ``objective``: what trainers that leave it to the job
-    optimise (`gossamer.objectives`); empty: their own loss. ``workers``: threads of a seal; no result depends on it.
-    ``privacy``: None, or the table [privacy] (`gossamer.aggregator.privacy`).
+    optimise (`gossamer.objectives`); empty: their own loss. ``rule = "auto"`` is chosen by ``threat``. ``workers``:
+    threads of a seal; no result depends on it. ``privacy``: None, or the table [privacy]
+    (`gossamer.aggregator.privacy`).
     """
 
     name: str
@@ -164,6 +181,7 @@ class JobSettings:
     fit: FitSettings = field(default_factory=FitSettings)
     link: LinkSettings = field(default_factory=LinkSettings)
     closing: ClosingSettings = field(default_factory=ClosingSettings)
+    threat: ThreatSettings = field(default_factory=ThreatSettings)
     privacy: PrivacySettings | None = None
 
     def check(self) -> None:
@@ -198,12 +216,11 @@ class JobSettings:
                 f"memory = {self.memory!r}: expected rule 'mean' and a codec other than hist, got {what}: what "
                 "devices send are differences to what they sent before, which no rule can compare"
             )
-        rule(self.rule)
+        if self.rule != AUTO:
+            rule(self.rule)
+        self.threat.check()
         server_step(self.server_step)
-        _check_method(self)
-        _check_memory(self)
-        _check_schedule(self)
-        _check_privacy(self)
+        check_together(self)
         _expect(1 <= self.workers <= 64, "workers", self.workers, "1 to 64 threads")
         self.fit.check()
         self.link.check()
@@ -250,6 +267,7 @@ class JobSettings:
         values = dict(table)
         values["link"] = _build(LinkSettings, values.get("link", {}), "link.")
         values["fit"] = _build(FitSettings, values.get("fit", {}), "fit.")
+        values["threat"] = _build(ThreatSettings, values.get("threat", {}), "threat.")
         values["closing"] = _build(ClosingSettings, values.get("closing", {}), "closing.")
         if values.get("privacy") is not None:
             values["privacy"] = _build(PrivacySettings, values["privacy"], "privacy.")
@@ -269,73 +287,6 @@ class JobSettings:
     def from_json(cls, text: str) -> JobSettings:
         """The inverse of :meth:`to_json`; raises as :meth:`from_mapping`."""
         return cls.from_mapping(json.loads(text))
-
-
-def _check_method(settings: JobSettings) -> None:
-    """Refuse a method with a codec, memory, rule or schedule that its proof does not allow."""
-    chosen = method(settings.method)
-    who = f"method = {chosen.spec!r}"
-    single = chosen.companions or chosen.unbiased or chosen.steps
-    if single and (settings.codec_up == AUTO or settings.device_choice or settings.cycle):
-        raise ConfigError(f"{who}: expected one codec that is named, other than hist, for all devices")
-    if chosen.unbiased and not codec(settings.codec_up).unbiased:
-        raise ConfigError(f"{who}: expected an unbiased codec_up such as rot1, q4s or fp32, got {settings.codec_up!r}")
-    if memory(settings.memory).summed and settings.method != "fedavg":
-        raise ConfigError(f"{who}: expected memory = 'ef14', got {settings.memory!r}, which changes what devices send")
-    if chosen.averaged and settings.rule != "mean":
-        raise ConfigError(
-            f"{who}: expected rule 'mean', got {settings.rule!r}: devices remember every update as counted in full"
-        )
-    if chosen.punctual and settings.closing.max_lag:
-        raise ConfigError(f"{who}: expected closing.max_lag = 0, got {settings.closing.max_lag}: nothing late fits")
-    everybody = settings.cohorts == 1 and settings.closing.at_deadline == "extend" and settings.closing.quorum == 0
-    if chosen.everybody and not everybody:
-        raise ConfigError(
-            f"{who}: expected every device in every round: cohorts = 1, closing.at_deadline = 'extend', quorum = 0"
-        )
-
-
-def _check_memory(settings: JobSettings) -> None:
-    """Refuse smoothed updates without the cache that they are for, or with one that fades at another pace."""
-    name, _, eta = settings.memory.partition(":")
-    if name == "momentum" and not settings.rule.startswith("cache:"):
-        raise ConfigError(f"memory = {settings.memory!r}: expected a rule cache:{eta}+..., got {settings.rule!r}")
-    if name == "momentum" and float(settings.rule.partition(":")[2].partition("+")[0]) != float(eta):
-        raise ConfigError(f"memory = {settings.memory!r}: expected rule cache:{eta}+..., which fades alike")
-
-
-def _check_schedule(settings: JobSettings) -> None:
-    """Refuse a way to take part with a closing or codec that would make it something else."""
-    named, closing = ParticipationRule.named(settings.participation), settings.closing
-    what = f"participation = {settings.participation!r}"
-    if settings.method.startswith("marina") != (named is ParticipationRule.MARINA):
-        raise ConfigError(f"{what} and method = {settings.method!r}: expected 'marina' in both, or in neither")
-    if named is ParticipationRule.ANYTIME and closing.quorum < 1:
-        raise ConfigError(f"{what}: expected closing.quorum, the updates that close a round, to be 1 or more")
-    if named is ParticipationRule.IMPORTANCE:
-        if closing.quorum or closing.at_deadline != "seal":
-            raise ConfigError(f"{what}: expected closing.quorum = 0 and at_deadline = 'seal': devices decide who sends")
-        if not codec(settings.codec_up).unbiased or settings.memory != "ef14" or settings.method != "fedavg":
-            raise ConfigError(f"{what}: expected an unbiased codec_up such as rot1, memory 'ef14' and method 'fedavg'")
-    if settings.objective:
-        try:
-            parse_spec(settings.objective)
-        except InputError as error:
-            raise ConfigError(f"objective: {error}") from error
-
-
-def _check_privacy(settings: JobSettings) -> None:
-    """Refuse a job whose releases are not those that the accountant knows of."""
-    if settings.privacy is None:
-        return
-    settings.privacy.check()
-    check_job(
-        rule=settings.rule,
-        participation=settings.participation,
-        summed_memory=memory(settings.memory).summed,
-        learned_codebooks=settings.learns_codebooks,
-        published_statistics=bool(settings.objective) or settings.method.partition(":")[0] not in ("fedavg", "fedprox"),
-    )
 
 
 def _expect(holds: bool, key: str, value: object, expected: str) -> None:

@@ -7,8 +7,8 @@ import time
 
 from sqlalchemy.engine import Connection
 
+from gossamer.aggregator.job_checks import AUTO
 from gossamer.aggregator.job_settings import (
-    AUTO,
     MAX_LAG,
     MICRO,
     ClosingSettings,
@@ -56,8 +56,8 @@ def create_job(
             the model is too large for the wire.
     """
     settings.check()
-    if settings.codec_up == AUTO:
-        raise ConfigError(f"job {settings.name}: codec_up is still {AUTO!r}; decide it first (automatic.decided)")
+    if AUTO in (settings.codec_up, settings.rule) or (settings.privacy and not settings.privacy.noise_multiplier):
+        raise ConfigError(f"job {settings.name}: something is still {AUTO!r} or unplanned; decide it first (automatic)")
     layout.parted(1 + len(method(settings.method).companions))  # a model without them is none of this job's
     if initial.shape != (layout.size,):
         raise ConfigError(f"job {settings.name}: layout of {layout.size} values, initial model {initial.shape}")

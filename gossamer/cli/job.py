@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gossamer.cli import job_export, job_show
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, parse_option, when
 from gossamer.cli.output import Json, emit, emit_one
+from gossamer.cli.reading import reading
 from gossamer.errors import ConfigError, GossamerError
 
 if TYPE_CHECKING:
+    from gossamer.aggregator.jobs import JobSettings
     from gossamer.compression.shared import SharedModel
 
-app = typer.Typer(help="Create, list and export jobs.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, show and export jobs.", no_args_is_help=True)
 
 
 @app.command()
@@ -87,68 +89,49 @@ def list_jobs(state: StateDirectory = DEFAULT_STATE, as_json: Json = False) -> N
 
     Example: gossamer job list --json
     """
-    from gossamer.aggregator.store import Store, inbox, jobs, rounds
-    from gossamer.fleet.server_files import ServerFiles
+    from gossamer.aggregator.jobs import JobSettings
+    from gossamer.aggregator.store import inbox, jobs, rounds
 
-    files = ServerFiles(state)
-    files.settings()
-    store = Store.open(files.store)
-    rows = []
-    try:
-        with store.read() as db:
-            for job in jobs.every(db):
-                latest = rounds.latest(db, job.job)
-                settings = json.loads(job.settings)
-                rows.append(
-                    {
-                        "name": job.name,
-                        "job": job.job,
-                        "state": job.state.value,
-                        "round": latest.round if latest else None,
-                        "rounds": settings["rounds"],
-                        "model_version": job.version,
-                        "updates_in": inbox.arrived(db, job.job, latest.round)[1] if latest else 0,
-                        "since": when(latest.opened_at) if latest else None,
-                    }
-                )
-    finally:
-        store.close()
+    rows, spent = [], []
+    with reading(state) as db:
+        for job in jobs.every(db):
+            latest = rounds.latest(db, job.job)
+            settings = JobSettings.from_json(job.settings)
+            spent.append(epsilon_of(settings, job.version))
+            rows.append(
+                {
+                    "name": job.name,
+                    "job": job.job,
+                    "state": job.state.value,
+                    "round": latest.round if latest else None,
+                    "rounds": settings.rounds,
+                    "model_version": job.version,
+                    "updates_in": inbox.arrived(db, job.job, latest.round)[1] if latest else 0,
+                    "since": when(latest.opened_at) if latest else None,
+                }
+            )
+    if any(spent):
+        rows = [{**row, "epsilon": each} for row, each in zip(rows, spent, strict=True)]
     emit(rows, as_json=as_json, title="jobs", empty="no jobs yet: gossamer job create FILE")
 
 
-@app.command()
-def export(
-    name: Annotated[str, typer.Argument(help="The job's name.")],
-    file: Annotated[Path, typer.Argument(help="An .npz file to write: one array per tensor.")],
-    state: StateDirectory = DEFAULT_STATE,
-    as_json: Json = False,
-) -> None:
-    """Write a job's current model.
+def epsilon_of(settings: JobSettings, rounds_done: int) -> str | None:
+    """Epsilon spent and the budget, ``1.25/8``; None for a job that is not private.
 
-    Example: gossamer job export gait model.npz
+    A list of jobs does not fail for want of dp-accounting: what is spent is then ``?``.
     """
-    import numpy as np
+    from gossamer.aggregator.privacy import spent
+    from gossamer.aggregator.round_rule import plan_of
 
-    from gossamer.aggregator.jobs import model_at
-    from gossamer.aggregator.store import Store, jobs
-    from gossamer.compression.lattice import from_lattice
-    from gossamer.fleet.server_files import ServerFiles
-
-    files = ServerFiles(state)
-    files.settings()
-    store = Store.open(files.store)
+    if settings.privacy is None:
+        return None
     try:
-        with store.read() as db:
-            row = next((job for job in jobs.every(db) if job.name == name), None)
-            model = model_at(db, row, row.version) if row else None
-    finally:
-        store.close()
-    if row is None or model is None:
-        raise ConfigError(f"no job {name!r} in {state}; `gossamer job list` names them")
-    names = (name for name, _ in model.layout.entries)
-    arrays = dict(zip(names, model.layout.unflatten(from_lattice(model.weights)), strict=True))
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one
-    partial.replace(file)
-    emit_one({"file": str(file), "version": row.version, "model_digest": model.digest.hex()}, as_json=as_json)
+        so_far = f"{spent(plan_of(settings), rounds_done):.3g}"
+    except ConfigError:
+        so_far = "?"
+    return f"{so_far}/{settings.privacy.epsilon:g}"
+
+
+app.command("show")(job_show.show)
+app.command("metrics")(job_show.metrics)
+app.command("export")(job_export.export)

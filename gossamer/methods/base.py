@@ -144,6 +144,8 @@ class Method(ABC):
     """Vectors that a device keeps to itself; 8 d bytes each on its disk."""
     unbiased: bool = False
     """Needs a codec whose decoded vector is right on average."""
+    unbiased_down: bool = False
+    """As ``unbiased``, of the way down."""
     everybody: bool = False
     """Needs every device in every round."""
     equal: bool = False

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from gossamer.errors import ConfigError, InputError
 from gossamer.methods.base import Method
+from gossamer.methods.bicolor import BiCoLoR
 from gossamer.methods.controlled import Scafcom, Scallion
 from gossamer.methods.fedavg import FedAvg
 from gossamer.methods.feddyn import FedDyn
@@ -24,6 +25,7 @@ METHODS: dict[str, tuple[Callable[..., Method], int, int]] = {
     "fednova": (FedNova, 0, 1),
     "scallion": (Scallion, 2, 2),
     "scafcom": (Scafcom, 2, 2),
+    "bicolor": (BiCoLoR, 2, 4),
     "locodl": (LoCoDL, 4, 4),
     "marina": (Marina, 2, 2),
     "normec": (NormEC, 3, 4),

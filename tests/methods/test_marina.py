@@ -126,6 +126,14 @@ def test_full_rounds_are_exact_unclipped_and_the_first_is_one() -> None:
         assert radius == (None if expected is None else pytest.approx(expected))
 
 
+def test_a_change_is_added_and_the_model_goes_downhill() -> None:
+    shared = np.array([[1.0, 2.0], [0.5, 0.0]])
+    view = View(shared, shared, 9, 3, 5, 3, full=False)
+    moves, memory = method("marina:2/0.5").step({"gradient": np.array([4.0, 1.0])}, np.array([2.0, -3.0]), view)
+    np.testing.assert_array_equal(memory["gradient"], [6.0, -2.0])
+    np.testing.assert_array_equal(moves, [[-3.0, 1.0], [-3.5, 1.0]])
+
+
 def test_changes_of_nothing_move_nothing() -> None:
     shared = np.zeros((2, 6))
     moves, memory = method("marina:2/0.1").step({}, np.ones(6), View(shared, shared, 9, 3, 5, 3, full=False))

@@ -40,6 +40,7 @@ OVER_THE_WIRE: dict[str, dict[str, Any]] = {
         "method": "marina:2.0/0.5", "participation": "marina", "codec_up": "rot4", "codec_down": "fp32",
         "closing": closing(max_lag=0),
     },
+    "bicolor": ALL | {"method": "bicolor:1.0/0.5/0.02/0.02", "codec_up": "rot4", "codec_down": "rot4"},
     "normec": HALF | {"method": "normec:0.1/0.1/0.5", "codec_up": "rot2", "codec_down": "q8"},
     "ef21-w": HALF | {"memory": "ef21-w:2.0", "codec_up": "topk:0.3/q4"},
     "momentum": HALF | {"memory": "momentum:0.5", "rule": "cache:0.5+trimmed-mean:1", "codec_up": "rot1"},
@@ -130,6 +131,7 @@ CONVERGING: dict[str, tuple[dict[str, Any], int, float]] = {
     "scallion": (HALF | {"method": "scallion:0.5/0.3", "codec_up": "q4s", "codec_down": "fp32"}, 300, 1e-3),
     "scafcom": (HALF | {"method": "scafcom:1.0/0.3", "codec_up": "topk:0.3/q4", "codec_down": "fp32"}, 300, 1e-3),
     "locodl": (ALL | PLAIN | {"method": "locodl:0.5/1.0/0.5/0.02", "codec_up": "rot4"}, 200, 1e-3),
+    "bicolor": (ALL | {"method": "bicolor:1.0/0.5/0.02/0.02", "codec_up": "rot4", "codec_down": "rot4"}, 300, 0.02),
     "ef21, cohorts": (HALF | {"memory": "ef21", "codec_up": "topk:0.3/fp16", "server_step": "fedavg:0.2"}, 400, 1e-3),
     "ef21-w": (HALF | {"memory": "ef21-w:1.0", "codec_up": "topk:0.3/fp16", "server_step": "fedavg:0.2"}, 400, 1e-3),
 }

@@ -75,6 +75,14 @@ def every(db: Connection, job: int) -> list[RoundRow]:
     return [_round(row) for row in db.execute(query)]
 
 
+def reports(db: Connection, job: int, last: int | None = None) -> list[str]:
+    """Return the reports of sealed rounds in order, without their manifests; only the ``last`` so many if given."""
+    query = sa.select(table.c.report).where(table.c.job == job, table.c.report.is_not(None))
+    query = query.order_by(table.c.round.desc())
+    found = list(db.execute(query if last is None else query.limit(last)).scalars())
+    return found[::-1]
+
+
 def set_state(db: Connection, job: int, round_: int, state: RoundState) -> None:
     """Move a round on."""
     _change(db, job, round_, state=state.value)

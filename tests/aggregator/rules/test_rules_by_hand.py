@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gossamer.aggregator.rules import Dense, State, Update, Updates, rule
+from gossamer.aggregator.rules.bucketing import permutation
 from gossamer.aggregator.rules.norm_clip import NORMS_PER_ROUND, WINDOW
 from gossamer.aggregator.rules.state import unpack
 
@@ -113,3 +114,104 @@ def test_fields_of_the_report() -> None:
         (0, 0, 2.0, 1.0, 4.0),
         (1, 3, 3.0, 1.0, 2.0),
     ]
+
+
+def test_krum_takes_the_update_in_the_thick_of_it() -> None:
+    rows = [[0.0], [1.0], [1.5], [3.0], [50.0]]
+    # n - f - 1 = 3 nearest others: 1 + 2.25 + 9, 1 + .25 + 4, .25 + 2.25 + 2.25, 2.25 + 4 + 9
+    assert aggregate("krum:1", updates(rows)) == [1.5]
+    assert aggregate("multi-krum:1/2", updates(rows)) == [1.25]
+    assert aggregate("multi-krum:1", updates(rows)) == [5.5 / 4]
+
+
+def test_bulyan_averages_what_is_near_the_median_of_what_krum_took() -> None:
+    # Krum takes 2, 3, 4, 1, 0 of these one after the other; 7 - 4 = 3 values around their median 2.
+    assert aggregate("bulyan:1", updates([[0.0], [1.0], [2.0], [3.0], [4.0], [40.0], [90.0]])) == [2.0]
+
+
+def test_geometric_median_of_a_line_is_its_middle_and_of_three_steps_what_they_give() -> None:
+    rows = [[1.0], [2.0], [4.0], [100.0], [3.0]]
+    assert aggregate("geometric-median", updates(rows))[0] == pytest.approx(3.0, abs=0.01)
+    # From 0: weights 1/1, 1/2, 1/4: (1 + 1 + 1) / (7/4)
+    assert aggregate("geometric-median:1", updates([[1.0], [2.0], [4.0]]))[0] == pytest.approx(12 / 7)
+
+
+def test_centered_clipping_starts_from_where_it_was() -> None:
+    chosen = rule("centered-clipping:1.0")
+    first, state, report = chosen.apply(chosen.init(2), updates([[3.0, 4.0], [0.0, 0.5], [0.0, -9.0]]))
+    np.testing.assert_allclose(first, [0.6 / 3, (0.8 + 0.5 - 1.0) / 3], rtol=1e-6)
+    assert report.radius == 1.0
+    second, _, _ = chosen.apply(state, updates([[float(first[0]), float(first[1]) + 5.0]]))
+    np.testing.assert_allclose(second, [first[0], first[1] + 1.0], rtol=1e-6)
+
+
+def test_centered_clipping_takes_the_median_distance_for_a_radius() -> None:
+    chosen = rule("centered-clipping")
+    _, _, report = chosen.apply(chosen.init(1), updates([[1.0], [-2.0], [5.0], [70.0]]))
+    assert report.radius == 2.0
+
+
+def test_fltrust_scales_to_the_root_and_ignores_who_points_away() -> None:
+    # Root (0, 2) is device 0; (3, 3) has cosine sqrt(1/2) and becomes (sqrt 2, sqrt 2); (0, 8) becomes (0, 2).
+    rows = [[0.0, 2.0], [3.0, 3.0], [0.0, 8.0], [1.0, -5.0]]
+    trust = math.sqrt(0.5)
+    expected = [trust * math.sqrt(2) / (trust + 1), (trust * math.sqrt(2) + 2) / (trust + 1)]
+    np.testing.assert_allclose(aggregate("fltrust:0", updates(rows)), expected)
+    chosen = rule("fltrust:0")
+    _, _, report = chosen.apply(chosen.init(2), updates(rows))
+    np.testing.assert_allclose([v.factor for v in report.verdicts], [1.0, trust, 1.0, 0.0])
+
+
+def test_fltrust_falls_back_on_the_root_and_does_nothing_without_it() -> None:
+    assert aggregate("fltrust:0", updates([[0.0, 2.0], [1.0, -1.0]])) == [0.0, 2.0]
+    chosen = rule("fltrust:7")
+    state = chosen.init(2)
+    result, after, report = chosen.apply(state, updates([[0.0, 2.0], [1.0, -1.0]]))
+    assert not result.any()
+    assert after == state
+    assert report.shortfall == "fltrust:7 needs an update of device 7, the root of trust"
+    assert all(v.accepted and v.norm > 0 for v in report.verdicts)
+
+
+def test_mixing_replaces_each_by_its_neighbourhood() -> None:
+    chosen = rule("nnm:2+mean")
+    five = updates([[0.0], [1.0], [2.5], [9.0], [9.5]])
+    assert chosen.minimum == 5
+    # n - f = 3: means of 0 1 2.5 | 0 1 2.5 | 0 1 2.5 | 2.5 9 9.5 | 2.5 9 9.5
+    assert chosen.apply(chosen.init(1), five)[0][0] == pytest.approx((3 * 3.5 / 3 + 2 * 7.0) / 5, rel=1e-6)
+
+
+def test_buckets_are_dealt_by_round() -> None:
+    rows = [[float(2**i)] for i in range(7)]
+    chosen = rule("bucketing:2+trimmed-mean:1")
+    found = set()
+    for number in range(12):
+        items = updates(rows).items
+        forward = chosen.apply(chosen.init(1), Updates.of(items, 1, round=number))[0].tobytes()
+        assert chosen.apply(chosen.init(1), Updates.of(items[::-1], 1, round=number))[0].tobytes() == forward
+        found.add(forward)
+    assert len(found) > 6
+
+
+def test_a_bucket_weighs_as_much_as_another() -> None:
+    order = permutation(5, 3).tolist()
+    rows = [[0.0]] * 5
+    rows[order[4]] = [6.0]  # alone in the last of three buckets
+    chosen = rule("bucketing:2+mean")
+    items = updates(rows).items
+    assert chosen.apply(chosen.init(1), Updates.of(items, 1, round=3))[0].tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    "spec", ["mean", "median", "krum:1", "sign-majority", "centered-clipping", "geometric-median:2"]
+)
+def test_large_but_usable_updates_only_cost_the_exact_pass(spec: str) -> None:
+    """Squares that an unusable update might have are looked at, and then the result is as if they had not been."""
+    rows = np.full((5, 3000), 100.0, dtype=np.float32)
+    rows[1:, ::3] = np.arange(1, 5, dtype=np.float32)[:, None] * 10
+    chosen = rule(spec)
+    result, _, report = chosen.apply(chosen.init(3000), Updates.dense(rows))
+    small, _, _ = chosen.apply(chosen.init(3000), Updates.dense(rows / 1024))
+    assert not report.rejected
+    np.testing.assert_array_equal(result, small * 1024)
+    np.testing.assert_allclose([v.norm for v in report.verdicts], np.linalg.norm(rows, axis=1), rtol=1e-6)

@@ -1,0 +1,96 @@
+"""What of a job's settings goes together: methods, memories, rules, schedules, codecs and privacy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gossamer.aggregator.privacy.settings import check_job
+from gossamer.compression import codec
+from gossamer.compression.memory import memory
+from gossamer.errors import ConfigError, InputError
+from gossamer.methods import method
+from gossamer.objectives.local import parse_spec
+from gossamer.wire.participation import ParticipationRule
+
+if TYPE_CHECKING:
+    from gossamer.aggregator.job_settings import JobSettings
+
+AUTO = "auto"
+"""In the place of codecs or rule: decided when the job is created (`automatic`)."""
+
+
+def check_together(settings: JobSettings) -> None:
+    """Raise ConfigError for settings each of which is fine alone."""
+    _check_method(settings)
+    _check_memory(settings)
+    _check_schedule(settings)
+    _check_privacy(settings)
+
+
+def _check_method(settings: JobSettings) -> None:
+    """Refuse a method with a codec, memory, rule or schedule that its proof does not allow."""
+    chosen = method(settings.method)
+    who = f"method = {chosen.spec!r}"
+    single = chosen.companions or chosen.unbiased or chosen.steps
+    if single and (settings.codec_up == AUTO or settings.device_choice or settings.cycle):
+        raise ConfigError(f"{who}: expected one codec that is named, other than hist, for all devices")
+    if chosen.unbiased and not codec(settings.codec_up).unbiased:
+        raise ConfigError(f"{who}: expected an unbiased codec_up such as rot1, q4s or fp32, got {settings.codec_up!r}")
+    if chosen.unbiased_down and not codec(settings.codec_down).unbiased:
+        raise ConfigError(f"{who}: expected an unbiased codec_down such as rot4 or fp32, got {settings.codec_down!r}")
+    if memory(settings.memory).summed and settings.method != "fedavg":
+        raise ConfigError(f"{who}: expected memory = 'ef14', got {settings.memory!r}, which changes what devices send")
+    if chosen.averaged and settings.rule not in ("mean", AUTO):
+        raise ConfigError(
+            f"{who}: expected rule 'mean', got {settings.rule!r}: devices remember every update as counted in full"
+        )
+    if chosen.punctual and settings.closing.max_lag:
+        raise ConfigError(f"{who}: expected closing.max_lag = 0, got {settings.closing.max_lag}: nothing late fits")
+    everybody = settings.cohorts == 1 and settings.closing.at_deadline == "extend" and settings.closing.quorum == 0
+    if chosen.everybody and not everybody:
+        raise ConfigError(
+            f"{who}: expected every device in every round: cohorts = 1, closing.at_deadline = 'extend', quorum = 0"
+        )
+
+
+def _check_memory(settings: JobSettings) -> None:
+    """Refuse smoothed updates without the cache that they are for, or with one that fades at another pace."""
+    name, _, eta = settings.memory.partition(":")
+    if name == "momentum" and not settings.rule.startswith("cache:"):
+        raise ConfigError(f"memory = {settings.memory!r}: expected a rule cache:{eta}+..., got {settings.rule!r}")
+    if name == "momentum" and float(settings.rule.partition(":")[2].partition("+")[0]) != float(eta):
+        raise ConfigError(f"memory = {settings.memory!r}: expected rule cache:{eta}+..., which fades alike")
+
+
+def _check_schedule(settings: JobSettings) -> None:
+    """Refuse a way to take part with a closing or codec that would make it something else."""
+    named, closing = ParticipationRule.named(settings.participation), settings.closing
+    what = f"participation = {settings.participation!r}"
+    if settings.method.startswith("marina") != (named is ParticipationRule.MARINA):
+        raise ConfigError(f"{what} and method = {settings.method!r}: expected 'marina' in both, or in neither")
+    if named is ParticipationRule.ANYTIME and closing.quorum < 1:
+        raise ConfigError(f"{what}: expected closing.quorum, the updates that close a round, to be 1 or more")
+    if named is ParticipationRule.IMPORTANCE:
+        if closing.quorum or closing.at_deadline != "seal":
+            raise ConfigError(f"{what}: expected closing.quorum = 0 and at_deadline = 'seal': devices decide who sends")
+        if not codec(settings.codec_up).unbiased or settings.memory != "ef14" or settings.method != "fedavg":
+            raise ConfigError(f"{what}: expected an unbiased codec_up such as rot1, memory 'ef14' and method 'fedavg'")
+    if settings.objective:
+        try:
+            parse_spec(settings.objective)
+        except InputError as error:
+            raise ConfigError(f"objective: {error}") from error
+
+
+def _check_privacy(settings: JobSettings) -> None:
+    """Refuse a job whose releases are not those that the accountant knows of."""
+    if settings.privacy is None:
+        return
+    settings.privacy.check()
+    check_job(
+        rule=settings.rule,
+        participation=settings.participation,
+        summed_memory=memory(settings.memory).summed,
+        learned_codebooks=settings.learns_codebooks,
+        published_statistics=bool(settings.objective) or settings.method.partition(":")[0] not in ("fedavg", "fedprox"),
+    )

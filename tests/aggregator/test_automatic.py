@@ -1,0 +1,70 @@
+"""What a job's "auto" becomes, and that what was decided is what runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gossamer.aggregator.automatic import decide
+from gossamer.aggregator.job_settings import JobSettings, ThreatSettings
+from gossamer.aggregator.jobs import create_job
+from gossamer.aggregator.privacy import PrivacySettings
+from gossamer.aggregator.store import Store
+from gossamer.compression.lattice import to_lattice
+from gossamer.errors import ConfigError
+from tests.aggregator.fleets import LAYOUT, closing, job_settings
+from tests.aggregator.whole import Whole
+
+FEARED = ThreatSettings(byzantine_fraction=0.2, failure=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "spec", "word"),
+    [
+        ({}, "mean", "No attackers"),
+        ({"threat": FEARED, "codec_up": "rot1"}, "clipped-differences", "last aggregate"),
+        ({"threat": FEARED, "codec_up": "ternary:0.05"}, "clipped-differences:1.0", "residual"),
+        ({"threat": FEARED, "codec_up": "sign", "cohorts": 1}, "nnm:4+trimmed-mean:4", "nearest"),
+        ({"threat": FEARED, "codec_up": "sign", "cohorts": 5}, "norm-clip", "running median"),
+    ],
+)
+def test_the_rule_is_chosen_by_threat_codec_and_cohort(changes: dict[str, object], spec: str, word: str) -> None:
+    settings, decisions = decide(job_settings(rule="auto", **changes), LAYOUT, 20)
+    assert settings.rule == spec
+    assert decisions.rule is not None
+    assert word in decisions.rule.why
+    assert decide(settings, LAYOUT, 20)[0] == settings
+
+
+def test_a_method_that_needs_the_mean_refuses_a_threat() -> None:
+    with pytest.raises(ConfigError, match="rule 'mean'"):
+        decide(job_settings(rule="auto", threat=FEARED, method="feddyn:1.0", codec_up="rot1"), LAYOUT, 20)
+
+
+def test_a_private_job_is_planned_once_and_runs_as_planned(tmp_path: Path) -> None:
+    wanted = job_settings(privacy=PrivacySettings(20.0, 1e-3, 1.0), codec_up="rot1", closing=closing(max_lag=0))
+    settings, decisions = decide(wanted, LAYOUT, 4)
+    assert decisions.privacy is not None
+    assert settings.privacy is not None
+    assert settings.privacy.noise_multiplier == decisions.privacy.noise_multiplier > 0
+    assert decide(settings, LAYOUT, 4)[0] == settings
+    assert JobSettings.from_json(settings.to_json()) == settings
+    with pytest.raises(ConfigError, match="noise_multiplier"):
+        decide(replace(wanted, privacy=PrivacySettings(0.1, 1e-3, 1.0, noise_multiplier=0.5)), LAYOUT, 4)
+    whole = Whole(tmp_path / "run", **{k: getattr(wanted, k) for k in ("privacy", "codec_up", "closing")})
+    whole.run()
+    assert whole.settings.rule == "mean"
+    assert whole.rejected() == {}
+
+
+def test_an_undecided_job_is_not_created(tmp_path: Path) -> None:
+    import numpy as np
+
+    store = Store.open(tmp_path / "s.db")
+    initial = to_lattice(np.zeros(300, dtype=np.float32))
+    for wanted in (job_settings(rule="auto"), job_settings(privacy=PrivacySettings(20.0, 1e-3, 1.0))):
+        with pytest.raises(ConfigError, match="decide it first"):
+            create_job(store, wanted, initial, LAYOUT)
+    store.close()
