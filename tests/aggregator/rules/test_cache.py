@@ -176,7 +176,8 @@ def shards() -> list[tuple[Vector, Vector]]:
 
 
 def gradient(w: Vector, x: Vector, signs: Vector) -> Vector:
-    return -(x * (signs / (1 + np.exp(signs * (x @ w))))[:, None]).mean(axis=0) + L2 * w
+    margin = np.minimum(signs * (x @ w), 500.0)
+    return -(x * (signs / (1 + np.exp(margin)))[:, None]).mean(axis=0) + L2 * w
 
 
 def loss(w: Vector) -> float:
