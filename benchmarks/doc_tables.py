@@ -57,9 +57,10 @@ class NotMeasured(Exception):
     """Results that a table needs are not there; says which command makes them."""
 
 
-def filled(text: str) -> str:
+def filled(text: str, tables: Mapping[str, Callable[[], str]] | None = None) -> str:
     """The page with every table made anew; raises KeyError for a table of another name."""
-    return BLOCK.sub(lambda block: block[1] + _made(TABLES[block[2]]) + block[3], text)
+    known = TABLES if tables is None else tables
+    return BLOCK.sub(lambda block: block[1] + _made(known[block[2]]) + block[3], text)
 
 
 def _made(table: Callable[[], str]) -> str:

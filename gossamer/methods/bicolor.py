@@ -19,7 +19,7 @@ the codec up and V of the one down::
 
 c w is the dual of y, so w itself tends to the optimum and is the model; at first it swings wider than y. The duals'
 mean, u_s and c w add up to 0, because everybody takes d_s from what w *did*, lattice and all. A client's primal step
-has its exact difference, its dual step the compressed one; the other way round it diverges.
+has its exact difference, its dual step the compressed one.
 
 Linear convergence, factor max((1 - c / L)^2, 1 - p^2 / (A B)) an iteration: errors of the two ways add. Worth it for
 condition numbers far above (1 + W) (1 + V) only; elsewhere two-way EF21 is as good. An update that does not count

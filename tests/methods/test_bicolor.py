@@ -9,6 +9,7 @@ import pytest
 
 from gossamer.errors import ConfigError
 from gossamer.methods import method
+from gossamer.methods.iterations import iterations
 from tests.methods.world import Vector, World, exact, quadratics, rand_k
 
 ACCURACY = 1e-10
@@ -79,6 +80,35 @@ def test_it_takes_the_rounds_that_theory_says(
     assert np.linalg.norm(world.shared[0] - expected) < 1e-8 * np.linalg.norm(expected)
     slopes = [f.a * (expected - f.c) - 2 / 3 * expected for f in world.locals]  # of the devices' shares
     np.testing.assert_allclose(completed(world)[1], slopes, atol=1e-6)
+
+
+def test_every_round_is_that_of_the_plain_algorithm() -> None:
+    """Written down with all sums over devices, duals of the server and y among them, as one machine would do it."""
+    n, d, condition, kept, variance, start = 5, 8, 10.0, 4, 1.0, 2.0
+    world = problem(n, d, condition, kept, start=start)
+    a, c = (np.array([getattr(each, name) for each in world.locals]) for name in "ac")
+    big, small = 3 + 2 * variance + 2 * variance / n, 1 + 4 * variance
+    smooth, convex = condition - 2 / 3, 1 / 3
+    step, chance, rho = 1 / smooth, min(1.0, math.sqrt(big * small * convex / smooth)), 1 / big
+    eta = chance / (big * small) / step
+    codec, rng = rand_k(kept), np.random.default_rng(0)
+    x, xs, y = np.full((n, d), start), np.full(d, start), np.full(d, start)
+    u, v = np.zeros((n, d)), n * convex * y
+    us = -v
+    for number in range(12):
+        for _ in range(iterations(0, number, chance)):
+            x = x - step * (a * (x - c) - 2 * convex * x - u)
+            xs = xs - step / n * (n * convex * xs - us)
+            y = y - step / n * (n * convex * y - v)
+        up = np.array([codec(each - y, rng) for each in x])
+        down = codec(xs - y, rng)
+        x, u = x + rho * (down - (x - y)), u + eta * (down - up)
+        xs, us = xs + rho * (up.mean(0) - 2 * (xs - y)), us + eta * (up.sum(0) - 2 * n * down)
+        y, v = y + rho * down, v + eta * n * down
+        world.run(1)
+        models, duals, server, common = completed(world)
+        for ours, plain in [(models, x), (duals, u), (server * n, us), (common * n, v), (world.memory["model"], xs)]:
+            np.testing.assert_allclose(ours, plain, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize(("kind", "lost"), [(World, 0.1), (Absent, 0.0)])

@@ -50,7 +50,7 @@ def balanced(world: World) -> None:
 def test_it_reaches_the_optimum_and_everybody_his_own_mixture(spec: str, rounds: int) -> None:
     fleet, best = unlike()
     chosen = method(spec)
-    world = World(chosen, fleet)
+    world = World(chosen, fleet, start=2.0)
     world.run(rounds)
     assert error(world.shared[0], best) < 4e-14
     share = float(spec.split(":")[1].split("/")[0])

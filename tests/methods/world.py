@@ -107,6 +107,8 @@ class World:
     grid: float = 0.0
     """Target and shared model live on multiples of this; 0: on float64."""
     seed: int = 0
+    start: float = 0.0
+    """Every weight of version 0."""
     round: int = 0
     memory: Memory = field(default_factory=dict)
     own: dict[int, Vector] = field(default_factory=dict)
@@ -116,6 +118,7 @@ class World:
         rows = 1 + len(self.method.companions)
         self.rng = np.random.default_rng(self.seed)
         self.shared = np.zeros((rows, self.locals[0].d))
+        self.shared[0] = self.start
         self.target = self.shared.copy()
 
     @property

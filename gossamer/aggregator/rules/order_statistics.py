@@ -20,6 +20,8 @@ has. No state; one pass over the data and a sort of every coordinate.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ from gossamer.aggregator.rules.norms import block_squares
 from gossamer.aggregator.rules.parallel import in_order
 from gossamer.aggregator.rules.screening import Screen
 from gossamer.aggregator.rules.state import State
-from gossamer.aggregator.rules.updates import Updates
+from gossamer.aggregator.rules.updates import GRID, Updates
 from gossamer.errors import InputError
 
 SORTED_BYTES = 1 << 20
@@ -89,8 +91,12 @@ def middle_mean(updates: Updates, cut: int, screen: Screen) -> NDArray[np.float6
 
 
 def sorted_at_once(n: int) -> int:
-    """Coordinates whose n values each fill about ``SORTED_BYTES``."""
-    return max(MIN_SORTED, SORTED_BYTES // (4 * n))
+    """Coordinates whose n values each fill ``SORTED_BYTES`` at most: a power of two from ``MIN_SORTED`` to ``GRID``.
+
+    Blocks begin at multiples of ``GRID``, so which coordinates are taken together does not depend on them.
+    """
+    fitting = SORTED_BYTES // (4 * n)
+    return min(GRID, max(MIN_SORTED, 1 << (max(fitting, 1).bit_length() - 1)))
 
 
 def sorted_columns(block: NDArray[np.float32], out: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -106,15 +112,16 @@ def sorted_columns(block: NDArray[np.float32], out: NDArray[np.float32]) -> NDAr
 def _middle(columns: NDArray[np.float32], cut: int) -> NDArray[np.float64]:
     """Mean of [cut, n - cut) of each row of sorted float32 (b, n).
 
-    Each coordinate's values are added as multiples of about 2^-45 of its largest: so sums are exact, and no order of
-    additions, a BLAS kernel's least of all, can reach the result.
+    Values are added as multiples of about 2^-45 of the largest of all b rows: so sums are exact, and no order of
+    additions, a BLAS kernel's least of all, can reach the result. Which coordinates lie together follows from n.
     """
     kept = columns[:, cut : columns.shape[1] - cut]
     count = kept.shape[1]
-    largest = np.maximum(np.abs(kept[:, :1]), np.abs(kept[:, -1:]))
+    largest = max(float(np.abs(kept[:, 0]).max()), float(np.abs(kept[:, -1]).max()))
     # Near this number the last place of a float64 is the unit: adding and subtracting it rounds to multiples.
-    shift = np.ldexp(1.5, np.frexp(largest)[1] + count.bit_length())
-    values = np.add(kept, shift, dtype=np.float64)
+    shift = math.ldexp(1.5, math.frexp(largest)[1] + count.bit_length())
+    values = kept.astype(np.float64)
+    values += shift
     values -= shift
     sums: NDArray[np.float64] = values @ np.ones(count)
     sums /= count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from itertools import permutations
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from gossamer.aggregator.privacy import PrivacyPlan, PrivacySettings, plan, private_rule
 from gossamer.aggregator.privacy.mechanism import clipped_sum, noise_sigma, private_mean
+from gossamer.aggregator.privacy.settings import MAX_CLIP_NORM, MIN_CLIP_NORM
 from gossamer.aggregator.rules import Dense, Update, Updates
 from gossamer.errors import ConfigError, InputError
 
@@ -57,6 +59,15 @@ def test_no_device_is_longer_than_the_clip_norm_whatever_it_sends(d: int):
     limit = (CLIP * UNIT) ** 2
     for vector in hard_vectors(d, np.random.default_rng(d)):
         assert squared(clipped(of((0, 0, vector)))) <= limit
+
+
+@pytest.mark.parametrize("clip", [MIN_CLIP_NORM, 1.0, 999.9995, MAX_CLIP_NORM])
+def test_nor_at_the_ends_of_the_range_of_clip_norms(clip: float):
+    """At the largest, one part in 2^30 is a lattice unit."""
+    limit = Fraction(clip) ** 2 * UNIT**2
+    for vector in ([2047.9], [-2047.9], [3.0, 4.0], [clip], [clip * (1.0 + 2.0**-23)], [0.6 * clip, 0.8 * clip]):
+        sent = of((0, 0, np.array(vector)))
+        assert squared(clipped(sent, clip)) <= limit
 
 
 @pytest.mark.parametrize("late", [1, 2, 4])
@@ -153,6 +164,7 @@ def test_noise_is_another_one_for_another_round_secret_sum_or_plan():
         (planned(), bytes(32), 0, zeros),
         (planned(), SECRET, 0, ones),
         (planned(noise=2.5), SECRET, 0, zeros),
+        (planned(clip=CLIP / 2), SECRET, 0, zeros),
     ):
         other = noise_of(made, secret, round_, updates)
         assert abs(np.corrcoef(base, other)[0, 1]) < 0.5

@@ -81,6 +81,9 @@ def test_nothing_is_released_past_the_plan_or_the_budget(mechanism: str):
     assert last % 5 == 0
     assert not any(allowed[last:])
     assert spent(poorer, last) <= 4.0 < spent(poorer, last + 1)
+    richer = replace(made, settings=replace(made.settings, epsilon=100.0))
+    assert may_release(richer, 199)
+    assert not may_release(richer, 200)  # the plan ends, though the budget does not
     longer = replace(made, rounds=1000)
     assert may_release(longer, 199)
     assert not may_release(longer, 200)

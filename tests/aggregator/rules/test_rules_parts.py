@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer.aggregator.rules import Dense, Update, Updates, staleness_weight
+from gossamer.aggregator.rules import Dense, Update, Updates, rule, staleness_weight
 from gossamer.aggregator.rules.norms import SUB_BLOCK, norm_of, tree_sums, vector_norm
-from gossamer.aggregator.rules.order_statistics import _middle
+from gossamer.aggregator.rules.order_statistics import _middle, sorted_at_once
+from gossamer.aggregator.rules.updates import GRID
 from gossamer.aggregator.rules.weights import bounded_weights
 from gossamer.errors import InputError
 
@@ -86,12 +87,31 @@ def test_a_model_without_coordinates_is_refused() -> None:
 
 @pytest.mark.parametrize("n", [3, 65, 200])
 def test_sums_of_sorted_values_are_exact_in_any_order(n: int) -> None:
-    """Over 30 orders of magnitude: each coordinate by itself, whatever the block, and to 2^-40 of its largest."""
+    """Over 30 orders of magnitude: to 2^-40 of the largest that is added."""
     rng = np.random.default_rng(n)
-    values = (rng.standard_normal((n, 500)) * 10.0 ** rng.uniform(-15, 15, (n, 500))).astype(np.float32)
+    values = (rng.standard_normal((n, 64)) * 10.0 ** rng.uniform(-15, 15, (n, 64))).astype(np.float32)
     columns = np.sort(values.T, axis=1)
     found = _middle(columns, 1)
-    assert found.tobytes() == _middle(columns[:, :].copy(order="F"), 1).tobytes()
-    assert found.tolist() == [float(_middle(row[None], 1)[0]) for row in columns]
+    largest = np.abs(columns[:, 1 : n - 1]).max()
     for mean, row in zip(found, columns[:, 1 : n - 1].astype(float), strict=True):
-        assert abs(mean - math.fsum(row) / (n - 2)) <= 2.0**-40 * np.abs(row).max()
+        assert abs(mean - math.fsum(row) / (n - 2)) <= 2.0**-40 * largest
+    shuffled = columns.copy()
+    rng.permuted(shuffled[:, 2 : n - 2], axis=1, out=shuffled[:, 2 : n - 2])
+    assert _middle(shuffled, 1).tobytes() == found.tobytes()
+
+
+@pytest.mark.parametrize("n", [1, 20, 100, 500, 10_000])
+def test_what_is_sorted_together_divides_the_grid(n: int) -> None:
+    assert GRID % sorted_at_once(n) == 0
+
+
+@pytest.mark.parametrize("spec", ["median", "trimmed-mean:1"])
+def test_blocks_do_not_reach_sums_of_very_different_sizes(spec: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal((6, 9001)) * 10.0 ** rng.uniform(-12, 2, (6, 9001))).astype(np.float32)
+    chosen = rule(spec)
+    results = {
+        chosen.apply(chosen.init(9001), Updates.dense(rows, block_coordinates=width))[0].tobytes()
+        for width in (0, 1, 3000, 5000, 8192, 9001)
+    }
+    assert len(results) == 1
