@@ -18,10 +18,9 @@ from typing import Any
 
 from benchmarks.hosts import SERVER_ADDRESS, Hosts, Traffic, stop
 from gossamer.agent.trainer import NumpyTrainer
+from gossamer.agent.work import first_model
 from gossamer.aggregator.jobs import JobSettings, create_job
 from gossamer.aggregator.store import Store
-from gossamer.compression.lattice import to_lattice
-from gossamer.compression.layout import Layout
 from gossamer.demo.bytes_by_cause import by_cause
 from gossamer.demo.options import device_name
 from gossamer.demo.supervisor import last_lines
@@ -168,11 +167,10 @@ def _make_fleet(space: Workspace, plan: FleetPlan) -> list[str]:
         more = f'trainer_path = ["{REPOSITORY}"]\nledger_interval_seconds = 1.0\n'
         config.write_text(config.read_text().replace("\n[broker]\n", f"{more}\n[broker]\n{authority}"))
         space.agent_state(index).mkdir(parents=True)
-    arrays = plan.judge.initial(plan.job.seed)
-    layout = Layout.of(arrays, plan.judge.axes)
+    first = first_model(plan.judge, plan.job.seed, plan.job.cycle, plan.job.method)
     store = Store.open(space.server.store)
     try:
-        create_job(store, plan.job, to_lattice(layout.flatten(arrays)), layout)
+        create_job(store, plan.job, first.weights, first.layout)
     finally:
         store.close()
     lines = [f"listener {PORT} {SERVER_ADDRESS}", "persistence false", "max_queued_messages 100000"]

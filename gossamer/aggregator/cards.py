@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gossamer.aggregator.status import JobStatus
+from gossamer.aggregator.status import JobStatus, rule_in_force, tolerated_by
 
 FORMAT = 1
 """Of the JSON object."""
@@ -55,8 +55,8 @@ def model_card(status: JobStatus, digest: str, date: str) -> dict[str, Any]:
         "local_epochs": settings.fit.local_epochs,
         "batch_size": settings.fit.batch_size,
         "learning_rate": settings.fit.learning_rate,
-        "rule": status.rule,
-        "tolerates": status.tolerates,
+        "rule": rule_in_force(settings),
+        "tolerates": tolerated_by(settings),
         "codec_up": settings.codec_up,
         "codec_down": settings.codec_down,
         "updates_counted": totals.updates,

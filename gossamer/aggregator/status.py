@@ -105,23 +105,23 @@ class JobStatus:
     totals: Totals
     reports: tuple[Report, ...]
 
-    @property
-    def rule(self) -> str:
-        """Spec of the rule in force, which for a private job is not the one in its settings."""
-        return rule(self.settings.rule).spec if self.settings.privacy is None else plan_of(self.settings).spec
-
-    @property
-    def tolerates(self) -> str:
-        """What that rule bears, in words."""
-        if self.settings.privacy is not None:
-            return f"no attacker; clipping bounds the pull of each to {self.settings.privacy.clip_norm:g}"
-        return tolerance_of(self.settings.rule)
-
     def privacy(self) -> dict[str, object] | None:
         """The privacy statement so far, or None: the job is not private. ConfigError without dp-accounting."""
         if self.settings.privacy is None:
             return None
         return privacy_statement(plan_of(self.settings), self.version)
+
+
+def rule_in_force(settings: JobSettings) -> str:
+    """Spec of the rule that seals, which for a private job is not the one in its settings."""
+    return rule(settings.rule).spec if settings.privacy is None else plan_of(settings).spec
+
+
+def tolerated_by(settings: JobSettings) -> str:
+    """What that rule bears, in words."""
+    if settings.privacy is not None:
+        return f"no attacker; clipping bounds the pull of each to {settings.privacy.clip_norm:g}"
+    return tolerance_of(settings.rule)
 
 
 def read_status(db: Connection, job: JobRow, last: int = 0) -> JobStatus:

@@ -26,9 +26,13 @@ def demo(
     cohorts: Annotated[int | None, typer.Option(help="Rounds in a cycle; each device takes part in one.")] = None,
     codec: Annotated[str | None, typer.Option(help="What updates travel as: auto, ternary:P, rot1, fp32, ...")] = None,
     codec_down: Annotated[str | None, typer.Option(help="The same for the model's changes.")] = None,
-    rule: Annotated[str, typer.Option(help="mean, median, trimmed-mean:F, norm-clip, clipped-differences.")] = "mean",
+    rule: Annotated[str, typer.Option(help="mean, median, trimmed-mean:F, clipped-differences, auto, ...")] = "mean",
     attackers: Annotated[int, typer.Option(help="How many of the devices lie.")] = 0,
     attack: Annotated[str, typer.Option(help="How they lie: shift-back, min-max, adaptive:alie, ...")] = "shift-back",
+    method: Annotated[str, typer.Option(help="How they train: fedavg, fedprox:0.1, scafcom:0.5/0.3, ...")] = "fedavg",
+    participation: Annotated[str | None, typer.Option(help="reshuffled, fixed, uniform, anytime, ...")] = None,
+    server_step: Annotated[str, typer.Option(help="fedavg, fedavgm:0.5/0.5, fedadam:0.01, ... [default: tuned]")] = "",
+    epsilon: Annotated[float, typer.Option(help="Privacy budget of the run; needs gossamer[privacy]. 0: none.")] = 0.0,
     broker: Annotated[str, typer.Option(help="embedded, or mqtt://HOST:PORT, or mqtts://HOST:PORT.")] = "embedded",
     ca_file: Annotated[str, typer.Option(help="PEM certificate authority of an mqtts:// broker.")] = "",
     seed: Annotated[int, typer.Option(help="The same seed gives the same model, to the bit.")] = 0,
@@ -54,8 +58,9 @@ def demo(
 
     if attackers:
         check_attack(attack)
-    tuned = defaults_for(data, rule)
+    tuned = defaults_for(data, rule, attackers, method)
     count = tuned.devices if devices is None else devices
+    natural = "marina" if method.startswith("marina") else "reshuffled"
     options = DemoOptions(
         data=data,
         seed=seed,
@@ -69,6 +74,10 @@ def demo(
         attack=attack if attackers else "none",
         broker=broker,
         ca_file=ca_file,
+        method=method,
+        participation=participation or natural,
+        server_step=server_step,
+        epsilon=epsilon,
     )
     check(options, tuned, [plot, *([json_file] if json_file else [])])
     play(options, tuned, directory, plot, json_file)
@@ -77,11 +86,12 @@ def demo(
 def check(options: DemoOptions, tuned: DemoSettings, files: list[Path]) -> None:
     """Raise ConfigError for what cannot work, before anything is made."""
     from gossamer.demo.federation import model_for
-    from gossamer.demo.workspace import job_settings
+    from gossamer.demo.workspace import job_settings, settled
 
     options.check()
     model_for(options.data)
     job_settings(options, tuned).check()
+    settled(options, tuned)
     for file in files:
         if not file.resolve().parent.is_dir():
             raise ConfigError(f"the directory of {file} does not exist; create it first")
@@ -120,7 +130,7 @@ def opening(display: Display, options: DemoOptions, tuned: DemoSettings) -> None
     """Say what is about to happen."""
     from gossamer.demo.workspace import settled
 
-    settings, choice = settled(options, tuned)
+    settings, decisions = settled(options, tuned)
     watch = options.data == "watch"
     what = "recordings of people doing seven exercises" if watch else "handwritten digits"
     display.say(
@@ -129,6 +139,15 @@ def opening(display: Display, options: DemoOptions, tuned: DemoSettings) -> None
         f"Updates go up as {settings.codec_up}, the model comes down as {settings.codec_down}; "
         "the data stays where it is.\n"
     )
-    if choice is not None:
+    if decisions.codec is not None:
         fit = f"{settings.fit.local_epochs} local epochs, batches of {settings.fit.batch_size}"
-        display.say(f"Chosen by auto, with {fit}, for a metered link:\n{choice.explain()}.\n")
+        display.say(f"Chosen by auto, with {fit}, for a metered link:\n{decisions.codec.explain()}.\n")
+    if decisions.rule is not None:
+        display.say(f"Rule chosen by auto: {decisions.rule.spec}. {decisions.rule.why}\n")
+    if decisions.privacy is not None:
+        planned = decisions.privacy
+        display.say(
+            f"Private: epsilon {planned.epsilon:.3g} at delta {planned.settings.delta:g}, {planned.releases} releases "
+            f"a device, updates clipped to {planned.settings.clip_norm:g}, noise of {planned.noise_multiplier:.3g} times "
+            "that in the sum of a round. A fleet this small pays for it with most of what it learns.\n"
+        )

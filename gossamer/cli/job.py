@@ -9,11 +9,12 @@ import typer
 
 from gossamer.cli import job_export, job_show
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, parse_option, when
-from gossamer.cli.output import Json, emit, emit_one
+from gossamer.cli.output import Json, emit, emit_one, figure
 from gossamer.cli.reading import reading
 from gossamer.errors import ConfigError, GossamerError
 
 if TYPE_CHECKING:
+    from gossamer.aggregator.automatic import Decisions
     from gossamer.aggregator.jobs import JobSettings
     from gossamer.compression.shared import SharedModel
 
@@ -22,22 +23,25 @@ app = typer.Typer(help="Create, list, show and export jobs.", no_args_is_help=Tr
 
 @app.command()
 def create(
-    file: Annotated[Path, typer.Argument(help="TOML: name, rounds, cohorts, codec_up, [fit], [closing], ...")],
+    file: Annotated[Path, typer.Argument(help="TOML: name, rounds, cohorts, rule, [fit], [threat], [privacy], ...")],
     trainer: Annotated[str, typer.Option(help="The devices' trainer factory, package.module:factory.")],
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the factory; repeatable.")] = None,
     state: StateDirectory = DEFAULT_STATE,
     dry_run: Annotated[bool, typer.Option(help="Check and show, change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Create a job. Its first model is what the trainer's `initial(seed)` returns, here as on every device.
+    """Create a job, and say what was decided for it where the file leaves codecs, rule or noise to be decided.
+
+    Its first model is what the trainer's `initial(seed)` returns, here as on every device.
 
     Example: gossamer job create gait.toml --trainer gait.model:trainer --option data=sample.npz
     """
-    from gossamer.aggregator.automatic import decided
+    from gossamer.aggregator.automatic import decide
     from gossamer.aggregator.jobs import JobSettings, check_model, create_job
     from gossamer.aggregator.store import Store, devices
     from gossamer.compression.shared import SharedModel
     from gossamer.fleet.server_files import ServerFiles
+    from gossamer.methods import method
     from gossamer.settings import read_toml
 
     files = ServerFiles(state)
@@ -47,26 +51,55 @@ def create(
     if settings.fleet != fleet:
         raise ConfigError(f"{file}: fleet {settings.fleet!r}, but {state} is of fleet {fleet!r}")
     options = dict(parse_option(each) for each in option or [])
-    model = first_model(trainer, options, settings.seed, settings.cycle)
+    model = first_model(trainer, options, settings)
+    layout = model.layout.parted(1 + len(method(settings.method).companions))
     store = Store.open(files.store)
     try:
         with store.read() as db:
-            settings, choice = decided(settings, model.layout, devices.count(db))
+            enrolled = devices.count(db)
+        settings, decisions = decide(settings, layout, enrolled)
         check_model(settings, model.layout.size)
         if not dry_run:
             create_job(store, settings, model.weights, model.layout)
     finally:
         store.close()
     model = SharedModel.first(model.layout, model.weights, settings.cycle)
-    shown: dict[str, Any] = {"name": settings.name, "job": settings.job, "parameters": model.layout.size}
-    if choice is not None:
-        shown |= {"codec_up": settings.codec_up, "codec_down": settings.codec_down, "why": choice.explain()}
+    shown: dict[str, Any] = {"name": settings.name, "job": settings.job, "parameters": layout.size}
+    shown |= decided_rows(settings, decisions, enrolled)
     shown |= {"rounds": settings.rounds, "model_digest": model.digest.hex(), "created": not dry_run}
     emit_one(shown, as_json=as_json)
 
 
-def first_model(name: str, options: dict[str, Any], seed: int, cycle: int) -> SharedModel:
-    """Import a trainer factory, also from the working directory, and ask for the first model.
+def decided_rows(settings: JobSettings, decisions: Decisions, enrolled: int) -> dict[str, Any]:
+    """What a job will run with, and why where it was left to be decided."""
+    from gossamer.aggregator.planning import CohortsAsked, plan_cohorts
+    from gossamer.aggregator.status import rule_in_force, tolerated_by
+
+    shown: dict[str, Any] = {"codec_up": settings.codec_up, "codec_down": settings.codec_down}
+    if decisions.codec is not None:
+        shown["why"] = decisions.codec.explain()
+    shown |= {"method": settings.method, "rule": rule_in_force(settings), "tolerates": tolerated_by(settings)}
+    if decisions.rule is not None:
+        shown["why_this_rule"] = decisions.rule.why
+    threat, fleet = settings.threat, max(enrolled, settings.cohorts)
+    if threat.byzantine_fraction:
+        cohorts = plan_cohorts(
+            CohortsAsked(fleet, settings.cohorts, threat.byzantine_fraction, threat.failure, settings.participation)
+        )
+        shown |= {"devices": fleet, "attackers": cohorts.attackers, "cohort": cohorts.size, "f": cohorts.f}
+        shown |= {"failure_of_a_cohort": figure(cohorts.cohort_failure)}
+        shown["failure_of_a_cycle"] = figure(cohorts.cycle_failure)
+    if decisions.privacy is not None:
+        planned = decisions.privacy
+        shown |= {"epsilon": figure(planned.epsilon), "delta": planned.settings.delta}
+        shown["releases_a_device"] = planned.releases
+        shown |= {"noise_multiplier": planned.noise_multiplier, "clip_norm": planned.settings.clip_norm}
+        shown["mechanism"] = planned.settings.mechanism
+    return shown
+
+
+def first_model(name: str, options: dict[str, Any], settings: JobSettings) -> SharedModel:
+    """Import a trainer factory, also from the working directory, and ask for the first model, companions included.
 
     In this process: the operator runs the operator's own code.
 
@@ -76,7 +109,8 @@ def first_model(name: str, options: dict[str, Any], seed: int, cycle: int) -> Sh
     from gossamer.agent import work
 
     try:
-        return work.first_model(work.make_trainer(name, options, [str(Path.cwd())]), seed, cycle)
+        made = work.make_trainer(name, options, [str(Path.cwd())])
+        return work.first_model(made, settings.seed, settings.cycle, settings.method)
     except GossamerError:
         raise
     except Exception as error:  # whatever the user's code raises

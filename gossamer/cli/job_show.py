@@ -69,6 +69,8 @@ def metrics(
 
 def progress(status: JobStatus) -> dict[str, Any]:
     """What a job is and how far it has come."""
+    from gossamer.aggregator.status import rule_in_force, tolerated_by
+
     settings, totals = status.settings, status.totals
     return {
         "name": settings.name,
@@ -84,8 +86,8 @@ def progress(status: JobStatus) -> dict[str, Any]:
         "participation": settings.participation,
         "method": settings.method,
         "objective": settings.objective or None,
-        "rule": status.rule,
-        "tolerates": status.tolerates,
+        "rule": rule_in_force(settings),
+        "tolerates": tolerated_by(settings),
         "server_step": settings.server_step,
         "memory": settings.memory,
         "codec_up": settings.codec_up,

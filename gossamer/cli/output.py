@@ -50,6 +50,11 @@ def emit_one(row: Row, *, as_json: bool) -> None:
         sys.stdout.write(f"{key.replace('_', ' '):<{width}}  {'' if value is None else value}\n")
 
 
+def figure(value: float | None) -> float | None:
+    """Four digits of a number: nobody decides by the fifth."""
+    return None if value is None else float(f"{value:.4g}")
+
+
 def note(text: str) -> None:
     """Say something to the person, not to the program that reads standard output."""
     sys.stderr.write(text + "\n")

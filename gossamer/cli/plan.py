@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gossamer.cli.output import Json, emit, emit_one
+from gossamer.cli.output import Json, emit, emit_one, figure
 from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -145,8 +145,3 @@ PARTS: dict[str, Callable[[Question], Answer]] = {
     "cohort": cohort_part, "rules": rules_part, "choice": choice_part, "privacy": privacy_part,
 }  # fmt: skip
 """Key of the JSON object -> what answers it."""
-
-
-def figure(value: float | None) -> float | None:
-    """Four digits: nobody decides by the fifth."""
-    return None if value is None else float(f"{value:.4g}")

@@ -13,10 +13,17 @@ DEVICE_NAME = "device-{:02d}"
 MAX_DEVICES = 100
 """Processes on one machine; amqtt and the memory of a laptop do not carry more."""
 
+LYING_METHODS = ("fedavg", "fednova", "normec")
+"""Methods that ask a trainer for nothing but fits, which is where the demo's attackers lie."""
+
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """One run. ``broker`` is ``embedded`` or a URL, mqtt://HOST:PORT or mqtts://HOST:PORT."""
+    """One run. ``broker`` is ``embedded`` or a URL, mqtt://HOST:PORT or mqtts://HOST:PORT.
+
+    ``rule`` may be "auto", which fears as many attackers as there are. ``server_step``: empty for the tuned one.
+    ``epsilon``: privacy budget of the run, 0 for none.
+    """
 
     data: str
     seed: int
@@ -30,6 +37,10 @@ class DemoOptions:
     attack: str
     broker: str = EMBEDDED
     ca_file: str = ""
+    method: str = "fedavg"
+    participation: str = "reshuffled"
+    server_step: str = ""
+    epsilon: float = 0.0
 
     def check(self) -> None:
         """Raises ConfigError, naming the option and what it expects."""
@@ -38,6 +49,9 @@ class DemoOptions:
         _expect(self.rounds >= 1, "--rounds", self.rounds, "1 or more")
         _expect(0 <= self.attackers < self.devices, "--attackers", self.attackers, "fewer than devices")
         _expect(self.seed >= 0, "--seed", self.seed, "0 or more")
+        _expect(self.epsilon >= 0, "--epsilon", self.epsilon, "above 0, or none")
+        lies = not self.attackers or self.method.partition(":")[0] in LYING_METHODS
+        _expect(lies, "--attackers with --method", self.method, f"one of {', '.join(LYING_METHODS)}")
         self.broker_address(0)
 
     @property

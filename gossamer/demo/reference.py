@@ -37,9 +37,15 @@ def run_reference(options: DemoOptions, tuned: DemoSettings) -> Iterator[Referen
 
 
 def fp32_settings(options: DemoOptions, tuned: DemoSettings) -> JobSettings:
-    """The same job without compression and without a defence."""
+    """The same job without compression, without a defence and without noise.
+
+    Where devices decide who comes, as many are drawn here instead.
+    """
     own, _ = settled(options, tuned)
-    return dataclasses.replace(own, codec_up="fp32", codec_down="fp32", device_choice=False, rule="mean")
+    drawn = "uniform" if own.participation in ("anytime", "importance") else own.participation
+    return dataclasses.replace(
+        own, codec_up="fp32", codec_down="fp32", device_choice=False, rule="mean", privacy=None, participation=drawn
+    )
 
 
 def bytes_to_reach(points: Sequence[ReferencePoint], accuracy: float) -> ReferencePoint:

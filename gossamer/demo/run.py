@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gossamer.aggregator.jobs import AUTO
 from gossamer.aggregator.store import Store
 from gossamer.broker import free_port
 from gossamer.compression.layout import Layout
@@ -263,7 +264,7 @@ def collect(
         rounds=watcher.round,
         codec=settings.codec_up,
         codec_down=settings.codec_down,
-        rule=options.rule,
+        rule=settings.rule if options.rule == AUTO else options.rule,
         attackers=options.attackers,
         attack=options.attack if options.attackers else "none",
         broker=options.broker,

@@ -7,7 +7,10 @@ seeds 0 to 3, so that both runs still learn in their last rounds; the fp32 refer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from gossamer.aggregator.jobs import AUTO
+from gossamer.methods import method
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,24 @@ no momentum on the server, since the rule remembers its last aggregate itself.""
 DIGITS = DemoSettings(rounds=60, learning_rate=0.1)
 
 
-def defaults_for(data: str, rule: str) -> DemoSettings:
-    """Return the defaults for a data set and a rule."""
-    if rule.startswith("clipped-differences"):
-        return ROBUST
-    return DIGITS if data == "digits" else WATCH
+UNBIASED = "rot4"
+"""For methods that need an unbiased codec: little variance, at an eighth of fp32."""
+
+CLIP_NORM = 1.0
+"""Of a private run: about the median length of an update of either data set, so that half of them count in full."""
+
+DELTA = 1e-5
+"""Of a private run; far below 1 / devices."""
+
+
+def defaults_for(data: str, rule: str, attackers: int = 0, spec: str = "fedavg") -> DemoSettings:
+    """Return the defaults for a data set, a rule ("auto" takes clipped differences against attackers) and a method."""
+    tuned = DIGITS if data == "digits" else WATCH
+    if rule.startswith("clipped-differences") or (rule == AUTO and attackers):
+        tuned = ROBUST
+    chosen = method(spec)
+    if chosen.unbiased:
+        tuned = replace(tuned, codec=UNBIASED)
+    if chosen.unbiased_down:
+        tuned = replace(tuned, codec_down=UNBIASED)
+    return replace(tuned, cohorts=1) if chosen.everybody else tuned

@@ -10,12 +10,11 @@ from sqlalchemy.engine import Connection
 
 from gossamer.agent.store import read_ledger
 from gossamer.agent.trainer import NumpyTrainer
-from gossamer.aggregator.jobs import layout_from_json, model_at
+from gossamer.agent.work import weights_of
+from gossamer.aggregator.jobs import model_at
 from gossamer.aggregator.store import Store, devices, inbox, jobs, models, rejections, rounds
 from gossamer.aggregator.store.jobs import JobState
 from gossamer.aggregator.store.rounds import RoundState
-from gossamer.compression.arrays import Lattice
-from gossamer.compression.lattice import from_lattice
 from gossamer.compression.shared import SharedModel
 from gossamer.demo.workspace import JOB, Workspace
 from gossamer.errors import StoreError
@@ -54,13 +53,13 @@ class Watcher:
             job = jobs.get(db, JOB)
             if job is None:
                 return False
-            layout = layout_from_json(job.layout)
+            settings = json.loads(job.settings)
             for row in rounds.every(db, JOB)[before:]:
                 if row.state is not RoundState.SEALED or row.report is None:
                     break
-                lattice = self._model(db, job, row.version + 1)
+                model = self._model(db, job, row.version + 1)
                 report = json.loads(row.report)
-                accuracy = self.judge.evaluate(layout.unflatten(from_lattice(lattice)))["accuracy"]
+                accuracy = self.judge.evaluate(weights_of(model, settings["method"]))["accuracy"]
                 earlier = self.sealed[-1] if self.sealed else Sealed(-1, 0.0, 0, 0, 0)
                 updates = report["on_time"] + report["late"]
                 self.sealed.append(
@@ -72,15 +71,14 @@ class Watcher:
             self.round = len(self.sealed)
             self.finished = job.state is JobState.FINISHED
             latest = rounds.latest(db, JOB)
-            model = models.get(db, JOB, job.version)
-            self.digest = model.digest.hex() if model else ""
+            held = models.get(db, JOB, job.version)
+            self.digest = held.digest.hex() if held else ""
             if latest is not None and not self.finished:
-                settings = json.loads(job.settings)
                 self._at_work(db, latest, settings)
         return len(self.sealed) > before
 
-    def _model(self, db: Connection, job: jobs.JobRow, version: int) -> Lattice:
-        """Return a version's weights. The store keeps few of them whole; the steps lead from the last one seen."""
+    def _model(self, db: Connection, job: jobs.JobRow, version: int) -> SharedModel:
+        """Return a version. The store keeps few of them whole; the steps lead from the last one seen."""
         if models.state(db, JOB, version) is not None:
             model = model_at(db, job, version)
         else:
@@ -91,7 +89,7 @@ class Watcher:
             for step in steps:
                 model = model.after(step)
         self.held = (version, model)
-        return model.weights
+        return model
 
     def _at_work(self, db: Connection, latest: rounds.RoundRow, settings: Mapping[str, object]) -> None:
         from gossamer.aggregator.jobs import JobSettings

@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gossamer.aggregator.automatic import decided
+from gossamer.agent.work import first_model
+from gossamer.aggregator.automatic import Decisions, decide
+from gossamer.aggregator.job_settings import ThreatSettings
 from gossamer.aggregator.jobs import ClosingSettings, FitSettings, JobSettings, create_job
+from gossamer.aggregator.privacy import PrivacySettings
 from gossamer.aggregator.store import Store, devices
-from gossamer.compression.auto import Choice
-from gossamer.compression.lattice import to_lattice
 from gossamer.compression.layout import Layout
 from gossamer.demo.federation import fleet as fleet_of
 from gossamer.demo.federation import model_for
 from gossamer.demo.options import DemoOptions, device_name
-from gossamer.demo.settings import DemoSettings
+from gossamer.demo.settings import CLIP_NORM, DELTA, DemoSettings
 from gossamer.errors import ConfigError
 from gossamer.fleet.enrolment import BrokerAddress, DeviceSpec, enroll, init_fleet
 from gossamer.fleet.server_files import ServerFiles
+from gossamer.methods import method
 
 FLEET = "demo"
 JOB = 1
 ROUND_SECONDS = 3600.0
 """Deadline of a round: none in practice, so that a run is the same whatever is killed in it."""
+
+UNDECIDED_SECONDS = 10.0
+"""The same where devices decide whether they send: nothing tells that a round is complete."""
 
 AGENT_TIMING = {
     "status_timeout_seconds": 2.0,
@@ -71,6 +76,7 @@ class Workspace:
 
 def job_settings(options: DemoOptions, tuned: DemoSettings) -> JobSettings:
     """The job of a demo run."""
+    private = PrivacySettings(options.epsilon, DELTA, CLIP_NORM) if options.epsilon else None
     return JobSettings(
         name=options.data,
         job=JOB,
@@ -78,20 +84,33 @@ def job_settings(options: DemoOptions, tuned: DemoSettings) -> JobSettings:
         seed=options.seed,
         rounds=options.rounds,
         cohorts=options.cohorts,
+        participation=options.participation,
         rule=options.rule,
-        server_step=tuned.server_step,
+        server_step=options.server_step or tuned.server_step,
+        method=options.method,
         codec_up=options.codec,
         codec_down=options.codec_down,
         fit=FitSettings(tuned.local_epochs, tuned.batch_size, tuned.learning_rate, tuned.schedule),
-        closing=ClosingSettings(deadline_seconds=ROUND_SECONDS, at_deadline="extend"),
+        closing=closing_of(options),
+        privacy=private,
+        threat=ThreatSettings(options.attackers / options.devices),
     )
 
 
-def settled(options: DemoOptions, tuned: DemoSettings) -> tuple[JobSettings, Choice | None]:
-    """The same with what "auto" comes to for this model and fleet, and why."""
+def closing_of(options: DemoOptions) -> ClosingSettings:
+    """When a round of the demo closes: with its whole cohort, where it is known who comes."""
+    if options.participation == "importance":
+        return ClosingSettings(deadline_seconds=UNDECIDED_SECONDS)
+    quorum = -(-options.devices // options.cohorts) if options.participation == "anytime" else 0
+    lag = 0 if method(options.method).punctual else ClosingSettings().max_lag
+    return ClosingSettings(quorum, ROUND_SECONDS, "extend", max_lag=lag)
+
+
+def settled(options: DemoOptions, tuned: DemoSettings) -> tuple[JobSettings, Decisions]:
+    """The same with what "auto" comes to for this model and fleet, and why; the noise of a private run too."""
     model = model_for(options.data)
     layout = Layout.of(model.init(options.seed), getattr(model, "axes", {}))
-    return decided(job_settings(options, tuned), layout, options.devices)
+    return decide(job_settings(options, tuned), layout, options.devices)
 
 
 def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: int) -> Workspace:
@@ -112,13 +131,12 @@ def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: in
     settings, _ = settled(options, tuned)
     settings.check()
     space.logs.mkdir(parents=True)
-    _make_fleet(space, options, port)
+    _make_fleet(space, options, settings.rule, port)
     trainers, _pooled = fleet_of(options.data, options.devices, options.seed)
-    arrays = trainers[0].initial(options.seed)
-    layout = Layout.of(arrays, trainers[0].axes)
+    first = first_model(trainers[0], options.seed, settings.cycle, settings.method)
     store = Store.open(space.server.store)
     try:
-        create_job(store, settings, to_lattice(layout.flatten(arrays)), layout)
+        create_job(store, settings, first.weights, first.layout)
     finally:
         store.close()
     partial = remembered.with_suffix(".partial")
@@ -127,7 +145,7 @@ def prepare(directory: Path, options: DemoOptions, tuned: DemoSettings, port: in
     return space
 
 
-def _make_fleet(space: Workspace, options: DemoOptions, port: int) -> None:
+def _make_fleet(space: Workspace, options: DemoOptions, rule: str, port: int) -> None:
     host, port, tls = options.broker_address(port)
     address = BrokerAddress(host, port, tls, insecure=False)
     init_fleet(space.server, FLEET, address, accounts=False)
@@ -135,7 +153,7 @@ def _make_fleet(space: Workspace, options: DemoOptions, port: int) -> None:
         _append(space.server.config, f'ca_file = "{Path(options.ca_file).resolve()}"\n')
     for index in range(options.devices):
         name = device_name(index)
-        spec = DeviceSpec(name, trainer_of(options, index), trainer_options(space, options, index),
+        spec = DeviceSpec(name, trainer_of(options, index), trainer_options(space, options, index, rule),
                           str(space.agent_state(index).resolve()))  # fmt: skip
         enroll(space.server, spec)
         config = space.server.device(name)
@@ -160,8 +178,8 @@ def trainer_of(options: DemoOptions, index: int) -> str:
     return "gossamer.demo.federation:trainer" if honest else "gossamer.demo.attacker:trainer"
 
 
-def trainer_options(space: Workspace, options: DemoOptions, index: int) -> dict[str, Any]:
-    """Return what the factory is called with."""
+def trainer_options(space: Workspace, options: DemoOptions, index: int, rule: str) -> dict[str, Any]:
+    """Return what the factory is called with; attackers know the server's rule."""
     given: dict[str, Any] = {
         "data": options.data,
         "device": index,
@@ -172,7 +190,7 @@ def trainer_options(space: Workspace, options: DemoOptions, index: int) -> dict[
     if index in options.attacker_indexes:
         cohort = options.devices // options.cohorts
         given |= {"attack": options.attack, "attackers": options.attackers, "cohort_size": cohort,
-                  "job_seed": options.seed, "rule": options.rule}  # fmt: skip
+                  "job_seed": options.seed, "rule": rule}  # fmt: skip
     return given
 
 
