@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import tempfile
@@ -14,6 +15,7 @@ from gossamer.cli.threads import ONE_THREAD
 from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from gossamer.aggregator.privacy import PrivacyPlan
     from gossamer.demo.display import Display
     from gossamer.demo.options import DemoOptions
     from gossamer.demo.settings import DemoSettings
@@ -58,9 +60,9 @@ def demo(
 
     if attackers:
         check_attack(attack)
-    tuned = defaults_for(data, rule, attackers, method)
+    schedule = participation or ("marina" if method.startswith("marina") else "reshuffled")
+    tuned = defaults_for(data, rule, attackers=attackers, spec=method, participation=schedule)
     count = tuned.devices if devices is None else devices
-    natural = "marina" if method.startswith("marina") else "reshuffled"
     options = DemoOptions(
         data=data,
         seed=seed,
@@ -75,7 +77,7 @@ def demo(
         broker=broker,
         ca_file=ca_file,
         method=method,
-        participation=participation or natural,
+        participation=schedule,
         server_step=server_step,
         epsilon=epsilon,
     )
@@ -145,9 +147,18 @@ def opening(display: Display, options: DemoOptions, tuned: DemoSettings) -> None
     if decisions.rule is not None:
         display.say(f"Rule chosen by auto: {decisions.rule.spec}. {decisions.rule.why}\n")
     if decisions.privacy is not None:
-        planned = decisions.privacy
-        display.say(
-            f"Private: epsilon {planned.epsilon:.3g} at delta {planned.settings.delta:g}, {planned.releases} releases "
-            f"a device, updates clipped to {planned.settings.clip_norm:g}, noise of {planned.noise_multiplier:.3g} times "
-            "that in the sum of a round. A fleet this small pays for it with most of what it learns.\n"
-        )
+        display.say(privacy_line(decisions.privacy, options))
+
+
+def privacy_line(planned: PrivacyPlan, options: DemoOptions) -> str:
+    """Say what a private run spends, and how much noise that is for so few devices."""
+    from gossamer.compression.layout import Layout
+    from gossamer.demo.federation import model_for
+
+    wanted, d = planned.settings, Layout.of(model_for(options.data).init(options.seed)).size
+    length = planned.noise_multiplier * math.sqrt(d) * options.cohorts / options.devices
+    return (
+        f"Private: epsilon {planned.epsilon:.3g} at delta {wanted.delta:g}, {planned.releases} releases a device. "
+        f"Updates are clipped to length {wanted.clip_norm:g}; the noise in a round's mean is {length:.3g} times that, "
+        "and would be less in a larger cohort.\n"
+    )

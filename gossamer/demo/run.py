@@ -150,7 +150,9 @@ def _follow(
         supervisor.poll(now)
         if watcher.look():
             sealed_at = now
-        failed = sum(ledger.get("count/rounds_failed", 0) for ledger in ledgers)
+        # A round that a device leaves to others, as importance sampling asks, is counted as given up too.
+        given_up = sum(ledger.get("count/rounds_failed", 0) for ledger in ledgers)
+        failed = given_up if options.participation != "importance" else 0
         if failed and watcher.sealed and now - sealed_at >= GIVE_UP_SECONDS:
             display.say(
                 f"The run ends in round {watcher.round}: devices have failed to train from this model "

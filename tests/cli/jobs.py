@@ -28,7 +28,7 @@ class Spoilt(Fleet):
         return codec("fp32").encode(np.full(D, 5000.0, dtype=np.float32), seed=0)
 
 
-def directory(run: Run, path: Path, store: Callable[[Path], None]) -> Path:
+def directory(run: Run, path: Path, store: Callable[[Path], object]) -> Path:
     """A state directory of fleet ``t`` whose store ``store`` has made at the path it is given."""
     state = path / "state"
     assert run("fleet", "init", "t", "--state", state, "--no-accounts").code == 0
@@ -58,4 +58,4 @@ def trained(run: Run, path: Path, **changes: Any) -> tuple[Path, Whole]:
     whole = Whole(path / "whole", **changes)
     whole.run()
     whole.store.close()
-    return directory(run, path, lambda file: (path / "whole" / "s.db").rename(file) and None), whole
+    return directory(run, path, lambda file: (path / "whole" / "s.db").rename(file)), whole

@@ -79,6 +79,31 @@ def test_with_history_codebooks_and_auto_it_is_still_the_simulation(tmp_path: Pa
     assert (figures["codec"], figures["codec_down"]) == (simulation.settings.codec_up, simulation.settings.codec_down)
 
 
+@pytest.mark.parametrize("method", ["scafcom:0.5/1.0", "marina:2.0/0.3"])
+def test_with_companions_it_is_still_the_simulation(tmp_path: Path, method: str):
+    figures = run_demo(
+        tmp_path, "--data", "digits", "--devices", "4", "--cohorts", "2", "--rounds", "4", "--method", method
+    )
+    schedule = "marina" if method.startswith("marina") else "reshuffled"
+    tuned = defaults_for("digits", "mean", spec=method, participation=schedule)
+    options = DemoOptions(
+        "digits", 0, 4, 2, 4, tuned.codec, tuned.codec_down, "mean", 0, "none", method=method, participation=schedule
+    )
+    trainers, judge = fleet("digits", 4, 0)
+    *_, last = Simulation(job_settings(options, tuned), trainers).rounds(judge)
+    assert figures["model_digest"] == last.digest.hex()
+    assert figures["accuracy"] == last.accuracy
+    assert figures["parameters"] == 2410
+
+
+def test_the_rule_is_chosen_for_the_liars(tmp_path: Path):
+    figures = run_demo(
+        tmp_path, "--data", "digits", "--devices", "6", "--rounds", "4", "--rule", "auto", "--attackers", "1",
+        "--attack", "alie",
+    )  # fmt: skip
+    assert (figures["rule"], figures["codec"], figures["attackers"]) == ("clipped-differences", "rot1", 1)
+
+
 def test_two_liars_are_held_by_clipped_differences_and_not_by_the_mean(tmp_path: Path):
     attacked = ("--attackers", "2", "--attack", "shift-back")
     clean = run_demo(tmp_path / "clean", "--rule", "clipped-differences")
