@@ -65,7 +65,7 @@ def speed(n: int) -> str:
 def memory() -> str:
     """Peak memory of whole rounds read from the inbox."""
     rows = [
-        [f"`{row['rule']}`", f"{row['n']:,}", f"{row['peak_mb']:,.0f}", f"{row['seconds']:,.0f}"]
+        [f"`{row['rule']}`", f"{row['updates']:,}", f"{row['peak_mb']:,.0f}", f"{row['seconds']:,.0f}"]
         for row in records("rules_memory")
     ]
     return markdown(["rule", "updates of 1,000,000 parameters, 1 bit", "peak MB of the process", "CPU s"], rows)
