@@ -9,6 +9,7 @@ import typer
 
 from gossamer.cli import job_export, job_show
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, parse_option, when
+from gossamer.cli.job_show import threat_rows
 from gossamer.cli.output import Json, emit, emit_one, figure
 from gossamer.cli.reading import reading
 from gossamer.errors import ConfigError, GossamerError
@@ -72,7 +73,6 @@ def create(
 
 def decided_rows(settings: JobSettings, decisions: Decisions, enrolled: int) -> dict[str, Any]:
     """What a job will run with, and why where it was left to be decided."""
-    from gossamer.aggregator.planning import CohortsAsked, plan_cohorts
     from gossamer.aggregator.status import rule_in_force, tolerated_by
 
     shown: dict[str, Any] = {"codec_up": settings.codec_up, "codec_down": settings.codec_down}
@@ -81,14 +81,7 @@ def decided_rows(settings: JobSettings, decisions: Decisions, enrolled: int) -> 
     shown |= {"method": settings.method, "rule": rule_in_force(settings), "tolerates": tolerated_by(settings)}
     if decisions.rule is not None:
         shown["why_this_rule"] = decisions.rule.why
-    threat, fleet = settings.threat, max(enrolled, settings.cohorts)
-    if threat.byzantine_fraction:
-        cohorts = plan_cohorts(
-            CohortsAsked(fleet, settings.cohorts, threat.byzantine_fraction, threat.failure, settings.participation)
-        )
-        shown |= {"devices": fleet, "attackers": cohorts.attackers, "cohort": cohorts.size, "f": cohorts.f}
-        shown |= {"failure_of_a_cohort": figure(cohorts.cohort_failure)}
-        shown["failure_of_a_cycle"] = figure(cohorts.cycle_failure)
+    shown |= threat_rows(settings, max(enrolled, settings.cohorts))
     if decisions.privacy is not None:
         planned = decisions.privacy
         shown |= {"epsilon": figure(planned.epsilon), "delta": planned.settings.delta}

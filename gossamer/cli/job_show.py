@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, when
-from gossamer.cli.output import Json, emit, emit_one
+from gossamer.cli.output import Json, emit, emit_one, figure
 from gossamer.cli.reading import job_named, reading
 
 if TYPE_CHECKING:
+    from gossamer.aggregator.job_settings import JobSettings
     from gossamer.aggregator.status import JobStatus
 
 SHOWN_ROUNDS = 5
@@ -88,6 +89,7 @@ def progress(status: JobStatus) -> dict[str, Any]:
         "objective": settings.objective or None,
         "rule": rule_in_force(settings),
         "tolerates": tolerated_by(settings),
+        **threat_rows(settings, status.devices),
         "server_step": settings.server_step,
         "memory": settings.memory,
         "codec_up": settings.codec_up,
@@ -99,6 +101,25 @@ def progress(status: JobStatus) -> dict[str, Any]:
         "rounds_short": totals.short,
         "body_bytes": totals.body_bytes,
         "step_bytes": totals.step_bytes,
+    }
+
+
+def threat_rows(settings: JobSettings, devices: int) -> dict[str, Any]:
+    """What the job's [threat] means for its cohorts; nothing without one. ``devices``: at least the cohorts."""
+    from gossamer.aggregator.planning import CohortsAsked, plan_cohorts
+
+    threat = settings.threat
+    if not threat.byzantine_fraction or devices < settings.cohorts:
+        return {}
+    asked = (devices, settings.cohorts, threat.byzantine_fraction, threat.failure, settings.participation)
+    cohorts = plan_cohorts(CohortsAsked(*asked))
+    return {
+        "devices": devices,
+        "attackers": cohorts.attackers,
+        "cohort": cohorts.size,
+        "f": cohorts.f,
+        "failure_of_a_cohort": figure(cohorts.cohort_failure),
+        "failure_of_a_cycle": figure(cohorts.cycle_failure),
     }
 
 

@@ -63,6 +63,8 @@ def test_the_rule_is_chosen_for_the_threat(create: Run, run: Run, dry: bool) -> 
     if not dry:
         shown = json.loads(run("job", "show", "gait", "--state", "state", "--json").out)
         assert shown["settings"]["rule"].startswith("clipped-differences")
+        assert (shown["f"], shown["attackers"]) == (3, 4)
+        assert "failure of a cohort" in run("job", "show", "gait", "--state", "state").out
 
 
 def test_without_a_threat_it_is_the_mean(create: Run) -> None:
