@@ -120,6 +120,11 @@ class TestCohort:
     def test_fleet_size(self, round_: int, enrolled: int, previous: int | None, expected: int | None) -> None:
         assert fleet_size(job_settings(cohorts=2), round_, enrolled, previous) == expected
 
+    def test_the_fleet_of_some_methods_stays_as_it_was(self) -> None:
+        settings = job_settings(cohorts=2, method="locodl:0.5/1.0/0.1/1.0")
+        assert fleet_size(settings, 0, 4, None) == 4
+        assert fleet_size(settings, 2, 9, 4) == 4
+
     @pytest.mark.parametrize(
         ("change", "arrived", "waited", "expected"),
         [
