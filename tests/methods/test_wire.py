@@ -18,6 +18,7 @@ from gossamer.demo.simulate import Simulation
 from gossamer.errors import ConfigError
 from gossamer.methods import METHODS
 from gossamer.wire.codes import Section
+from tests.agent.device import PowerCut
 from tests.aggregator.fleets import closing, job_settings
 from tests.aggregator.whole import Drift, Whole
 from tests.methods.scored import SCORED, fleet_of_scores
@@ -65,6 +66,12 @@ def settings_of(changes: dict[str, Any], **more: Any) -> JobSettings:
     return JobSettings.from_mapping(table)
 
 
+def changes_of(settings: JobSettings) -> dict[str, Any]:
+    """What `Whole` is told of a job."""
+    own = ("name", "job", "fleet", "seed")
+    return {key: getattr(settings, key) for key in JobSettings.__slots__ if key not in own}
+
+
 def test_every_method_is_here() -> None:
     named = {str(each.get("method", "fedavg")).partition(":")[0] for each in OVER_THE_WIRE.values()}
     assert named == set(METHODS)
@@ -73,10 +80,7 @@ def test_every_method_is_here() -> None:
 @pytest.mark.parametrize("name", OVER_THE_WIRE)
 def test_the_fleet_is_the_simulation_to_the_bit(tmp_path: Path, name: str) -> None:
     wanted = settings_of({"rounds": 6, **OVER_THE_WIRE[name]})
-    changes = {key: getattr(wanted, key) for key in JobSettings.__slots__}
-    for own in ("name", "job", "fleet", "seed"):
-        changes.pop(own)
-    whole = Whole(tmp_path, size=4, **changes)
+    whole = Whole(tmp_path, size=4, **changes_of(wanted))
     digest = whole.run()
     assert whole.rejected() == {}
     if name != "private":  # its noise is made of a secret that the simulation does not have
@@ -125,6 +129,52 @@ def test_importance_sampling_over_the_wire(tmp_path: Path) -> None:
         for each in (start, work_weights(whole))
     )
     assert after < 0.1 * before
+
+
+@pytest.mark.parametrize("name", ["scafcom", "feddyn", "ef21-w", "momentum"])
+def test_power_cuts_and_restarts_change_no_bit_of_what_both_sides_remember(tmp_path: Path, name: str) -> None:
+    """Every device loses power after a number of actions drawn anew each time, the server is killed every round."""
+    wanted = settings_of({"rounds": 6, **OVER_THE_WIRE[name]})
+    whole = Whole(tmp_path, size=4, **changes_of(wanted))
+    rng = np.random.default_rng(7)
+    for index in range(4):
+        _fails_now_and_then(whole, index, rng)
+    last = -1
+    for _ in range(2000):
+        whole.turn()
+        if whole.manifest().round != last:
+            last = whole.manifest().round
+            whole.restart()
+            whole.connected.clear()
+        if last == wanted.rounds:
+            break
+    assert whole.manifest().digest == whole.simulation().model_digest()
+    assert sum(device.cuts for device in whole.devices) > 10  # type: ignore[attr-defined]
+
+
+def _fails_now_and_then(whole: Whole, index: int, rng: np.random.Generator) -> None:
+    """Let a device boot anew, from what its disk has, whenever its fuse burns down."""
+    device: Any = whole.devices[index]
+    run = device.run
+    device.cuts = depth = 0
+    device.fuse = int(rng.integers(1, 12))
+
+    def cut_short(actions: Any) -> None:
+        nonlocal depth
+        depth += 1
+        try:
+            run(actions)
+        except PowerCut:
+            if depth > 1:
+                raise  # nothing of what was under way goes on
+            device.cuts, depth = device.cuts + 1, 0
+            device.boot()
+            device.fuse = int(rng.integers(1, 12)) if device.cuts < 12 else -1
+            whole.connected.discard(index)
+        finally:
+            depth = max(0, depth - 1)
+
+    device.run = cut_short
 
 
 CONVERGING: dict[str, tuple[dict[str, Any], int, float]] = {
