@@ -4,7 +4,7 @@
 
 Real bodies of ``sign`` (1 bit a parameter, 1,000,000 parameters) are put into the inbox of a store on disk; each rule
 then runs in a process of its own, over all of them, as the engine runs it. ``peak_mb`` is the kernel's account of that
-process (ru_maxrss): what it allocated, and what of the mapped file was in memory. ``DISTINCT`` bodies are encoded, and
+process (VmHWM): what it allocated, and what of the mapped file was in memory. ``DISTINCT`` bodies are encoded, and
 every device sends one of these.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -64,7 +63,13 @@ def aggregate(location: Path, spec: str, updates: int, d: int) -> dict[str, floa
     seconds = time.process_time() - began
     if report.shortfall or report.rejected:
         raise SystemExit(f"{spec} refused updates: {report.shortfall or report.rejected[0]}")
-    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "peak_mb": peak_mb()}
+
+
+def peak_mb() -> float:
+    """The peak of this process's resident set. (ru_maxrss would begin with that of the process that started it.)"""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 1024
 
 
 def in_process(location: Path, spec: str, updates: int, d: int) -> dict[str, float]:

@@ -69,16 +69,18 @@ def after(
 ) -> Beside:
     """The state after a round. ``updates`` in ascending (device, round), as the rule's verdicts are."""
     counted = [(u, v) for u, v in zip(updates, report.verdicts, strict=True) if v.accepted]
+    kept = [update for update, _ in counted]
+    said = dict(beside)
     name = settings.objective.partition(":")[0]
     if name == "auc-minimax":
-        return {**beside, DUAL: _dual(settings, beside, [update for update, _ in counted])}
+        said[DUAL] = _dual(settings, beside, kept)
     if name == "pairwise":
-        return {**beside, **_scores(settings, beside, [update for update, _ in counted], round_)}
+        said |= _scores(settings, beside, kept, round_)
     if settings.schedule(devices).rule == ParticipationRule.IMPORTANCE:
         sent = importance_factors(settings, devices, updates)
         norms = [v.norm / f for v, f in zip(report.verdicts, sent, strict=True) if v.accepted]
-        return {**beside, **_threshold(settings, beside, [u for u, _ in counted], norms, devices)}
-    return beside
+        said |= _threshold(settings, beside, kept, norms, devices)
+    return said
 
 
 def _dual(settings: JobSettings, beside: Beside, updates: Sequence[Update]) -> bytes:

@@ -9,15 +9,16 @@ from functools import lru_cache
 from gossamer.aggregator.job_settings import ClosingSettings, JobSettings
 from gossamer.aggregator.store.jobs import JobRow, JobState
 from gossamer.aggregator.store.rounds import RoundRow, RoundState
+from gossamer.methods import method
 
 
 def fleet_size(settings: JobSettings, round_: int, enrolled: int, previous: int | None) -> int | None:
     """Return how many devices the cohorts of a round are drawn from, or None: too few to begin.
 
     It changes at the start of a cycle only; changed in its middle, the cohorts would be dealt anew and
-    some devices would take part twice, others never.
+    some devices would take part twice, others never. With some methods it never does (`Method.fixed_fleet`).
     """
-    if previous is not None and round_ % settings.cohorts != 0:
+    if previous is not None and (round_ % settings.cohorts != 0 or method(settings.method).fixed_fleet):
         return previous
     return enrolled if enrolled >= settings.cohorts else None
 

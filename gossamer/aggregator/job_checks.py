@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gossamer.aggregator.privacy.settings import check_job
+from gossamer.aggregator.rules import rule
 from gossamer.compression import codec
 from gossamer.compression.memory import memory
 from gossamer.errors import ConfigError, InputError
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """In the place of codecs or rule: decided when the job is created (`automatic`)."""
 
+REMEMBERING = frozenset({"clipped-differences", "centered-clipping", "norm-clip", "cache"})
+"""Rules that judge a round by what earlier ones were like."""
+
 
 def check_together(settings: JobSettings) -> None:
     """Raise ConfigError for settings each of which is fine alone."""
     _check_method(settings)
+    _check_rule(settings)
     _check_memory(settings)
     _check_schedule(settings)
     _check_privacy(settings)
@@ -55,12 +60,34 @@ def _check_method(settings: JobSettings) -> None:
         )
 
 
+def _check_rule(settings: JobSettings) -> None:
+    """Refuse a rule whose memory or root of trust the method or schedule would take away."""
+    if settings.rule == AUTO:
+        return
+    names = {step.partition(":")[0] for step in settings.rule.split("+")}
+    who, chosen = f"rule = {settings.rule!r}", method(settings.method)
+    if chosen.punctual and names & REMEMBERING:
+        raise ConfigError(
+            f"{who}: method {chosen.spec!r} sends gradients in some rounds and their changes in others; expected a "
+            "rule without a memory of earlier rounds, such as geometric-median"
+        )
+    alone = settings.participation == ParticipationRule.IMPORTANCE.name.lower()
+    if alone and names & {"cache", "fltrust"}:
+        raise ConfigError(
+            f"{who}: expected another participation than 'importance', under which the devices that this rule waits "
+            "for send when a coin says so"
+        )
+
+
 def _check_memory(settings: JobSettings) -> None:
     """Refuse smoothed updates without the cache that they are for, or with one that fades at another pace."""
     name, _, eta = settings.memory.partition(":")
-    if name == "momentum" and not settings.rule.startswith("cache:"):
+    if name != "momentum":
+        return
+    spec = settings.rule if settings.rule == AUTO else rule(settings.rule).spec
+    if not spec.startswith("cache:"):
         raise ConfigError(f"memory = {settings.memory!r}: expected a rule cache:{eta}+..., got {settings.rule!r}")
-    if name == "momentum" and float(settings.rule.partition(":")[2].partition("+")[0]) != float(eta):
+    if float(spec.partition(":")[2].partition("+")[0]) != float(eta):
         raise ConfigError(f"memory = {settings.memory!r}: expected rule cache:{eta}+..., which fades alike")
 
 

@@ -159,6 +159,8 @@ def seal(
     order, machine or restart. Raises ConfigError past a privacy budget.
     """
     d, chosen, number = state.d, method(settings.method), state.version
+    if chosen.punctual:  # what a round that closed empty-handed has carried on is as late as any
+        updates = [update for update in updates if not update.lag]
     ready = prepared(updates, chosen, settings, devices)
     ready = clipped(ready, d, chosen.clip(state.method, _view(state, settings, ready, devices, number)))
     seen = Updates.of(ready, d, fleet=devices, round=number, workers=settings.workers)

@@ -53,7 +53,7 @@ def rotate(rows: Vector, salt: int, first: int) -> Vector:
     """R of each row: float32 (r, n), blocks numbered from ``first`` -> float32 (r, n); n >= 1."""
     m, starts = _windows(rows.shape[1])
     norm = np.float32(1 / np.sqrt(m))
-    columns = np.ascontiguousarray(rows.T)
+    columns = rows.T.copy()  # also of one row, whose transpose is contiguous already
     for number, start in enumerate(starts):
         if number == _DEAL_BEFORE:
             columns = np.concatenate([columns[0::2], columns[1::2]])
@@ -67,7 +67,7 @@ def unrotate(rows: Vector, salt: int, first: int) -> Vector:
     n = rows.shape[1]
     m, starts = _windows(n)
     norm = np.float32(1 / np.sqrt(m))
-    columns = np.ascontiguousarray(rows.T)
+    columns = rows.T.copy()  # also of one row, whose transpose is contiguous already
     for number, start in reversed(list(enumerate(starts))):
         flips = signs(_key(salt, number), first, rows.shape[0], m)
         columns[start : start + m] = hadamard(columns[start : start + m]) * norm * flips

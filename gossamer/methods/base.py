@@ -154,6 +154,8 @@ class Method(ABC):
     """Updates weigh the same, whatever examples they claim and however late they are."""
     averaged: bool = False
     """Needs the plain mean: what devices remember of counted updates must add up to what the server has of them."""
+    fixed_fleet: bool = False
+    """Devices that enrol after the first round stay out: what the others remember is a share of the fleet that was."""
     punctual: bool = False
     """An update counts in its own round or never: late ones do not fit what the server has done since."""
     lossless: bool = False

@@ -23,7 +23,8 @@ has its exact difference, its dual step the compressed one.
 
 Linear convergence, factor max((1 - c / L)^2, 1 - p^2 / (A B)) an iteration: errors of the two ways add. Worth it for
 condition numbers far above (1 + W) (1 + V) only; elsewhere two-way EF21 is as good. An update that does not count
-stands for d_i = 0; a device that misses rounds has a y of its own for a while: it tends to the others'.
+stands for d_i = 0; a device that misses rounds has a y of its own for a while: it tends to the others'. The
+fleet does not grow under way: the duals' mean would no longer add up.
 
 Spec ``bicolor:L/M/W/V`` with L = l, M = m. The job's codec_down must be unbiased and have variance V.
 Shapes: all float64 (d,); 4 rows of memory on the device, 4 at the server.
@@ -66,6 +67,7 @@ class BiCoLoR(Method):
     everybody = True
     equal = True
     averaged = True
+    fixed_fleet = True
     steps = True
     own = ("model", "dual", "common", "shared")
 

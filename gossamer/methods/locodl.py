@@ -19,8 +19,8 @@ What is sent is the difference of the duals' changes: u_1 + .. + u_n + n v stays
 out of one step (and puts into the next). Because S travels, that holds whoever took part: a device that stayed away,
 or whose update was not counted, has sent d_i = 0. So a cohort of the fleet will do. With R cohorts a device sends
 codec(R (x_i - y)), which is right on average, and counts in W: ``W = R (1 + variance of the codec) - 1``. Only the
-local steps of those absent are missing from the theory; it converges linearly all the same (tested). The fleet must not
-grow under way: S would have to start anew.
+local steps of those absent are missing from the theory; it converges linearly all the same (tested). The fleet does
+not grow under way: S would have to start anew.
 
 Spec ``locodl:P/L/M/W`` with P = p, L = l, M = m. Every iteration is one gradient over all data of the device.
 Shapes: all float64 (d,); 3 rows of memory on the device, one at the server, and a second vector on the way down.
@@ -44,6 +44,7 @@ class LoCoDL(Method):
     unbiased = True
     equal = True
     averaged = True
+    fixed_fleet = True
     steps = True
     own = ("ahead", "dual", "sum")
 

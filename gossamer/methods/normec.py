@@ -28,7 +28,7 @@ round that is computed twice alike is one release; one that comes out differentl
 difference of the two does not uncover the data (it counts as two).
 
 Spec ``normec:B/A/RATE`` or ``normec:B/A/RATE/NOISE``; s = NOISE. Who takes part is the job's participation.
-Shapes: float64 (d,); one row of memory on the device, one at the server.
+Shapes: float64 (d,); one row of memory on the device, the sum of all at the server.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ class NormEC(Method):
         )
 
     def step(self, memory: Memory, aggregate: Vector, view: View) -> tuple[Vector, Memory]:
-        """See `Method`."""
-        direction = remembered(memory, "memory", aggregate) + self.beta * view.counted / view.devices * aggregate
-        return moved(view, -self.rate * direction), {"memory": direction}
+        """See `Method`. The sum is kept, not the mean, so that a fleet may grow."""
+        summed = remembered(memory, "summed", aggregate) + self.beta * view.counted * aggregate
+        return moved(view, -self.rate / view.devices * summed), {"summed": summed}
 
 
 def gaussian(round_: Round, covers: Vector) -> Vector:

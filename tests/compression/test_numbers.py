@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossamer.compression import bits, draws, scales
+from gossamer.compression.hadamard import rotate, unrotate
 from gossamer.compression.integers import (
     decode_integers,
     decode_unsigned,
@@ -153,3 +154,12 @@ def test_levels_are_the_best_for_a_gaussian(width: int) -> None:
         sums = [(density[a:b] @ grid[a:b], density[a:b].sum()) for a, b in pairwise(edges)]
         levels = np.array([total / mass for total, mass in sums])
     np.testing.assert_allclose(levels, LEVELS[width], atol=2e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rotations_leave_their_input_alone(rows: int) -> None:
+    x = np.random.default_rng(rows).standard_normal((rows, 100)).astype(np.float32)
+    before = x.copy()
+    for turn in (rotate, unrotate):
+        turn(x, 5, 0)
+        np.testing.assert_array_equal(x, before)

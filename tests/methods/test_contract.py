@@ -279,3 +279,26 @@ def test_the_model_is_one_vector_with_or_without_a_device(spec: str) -> None:
         found = method(spec).model(run.shared, own)
         assert found.shape == (D,)
         assert np.isfinite(found).all()
+
+
+#: Of those that are exact without compression: the step that suits the problem below.
+GROWING = (
+    "feddyn:3.0", "scallion:0.5/0.05", "scafcom:0.5/0.05", "normec:0.1/0.1/0.05", "scafflix:1.0/0.5/10.0",
+    "locodl:0.5/10.0/1.0/0.0", "bicolor:10.0/1.0/0.0/0.0",
+)  # fmt: skip
+
+
+def test_methods_that_remember_are_tried_on_a_fleet_that_grows() -> None:
+    assert {spec.partition(":")[0] for spec in ALL if method(spec).own} == {spec.partition(":")[0] for spec in GROWING}
+
+
+@pytest.mark.parametrize("spec", GROWING)
+def test_a_device_that_joins_moves_the_optimum_and_nothing_else(spec: str) -> None:
+    """Or the fleet must stay as it is, and the method says so."""
+    locals_, best = quadratics(N + 1, D, 10.0)
+    grown = World(method(spec), locals_[:N])
+    grown.run(100)
+    grown.locals.append(locals_[N])
+    grown.run(1500)
+    apart = np.linalg.norm(grown.shared[0] - best) / np.linalg.norm(best)
+    assert apart > 1e-3 if method(spec).fixed_fleet else apart < 1e-10

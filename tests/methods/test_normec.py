@@ -49,7 +49,7 @@ def test_the_servers_memory_is_the_mean_of_the_devices_noise_and_all(up: object)
     world = World(method("normec:0.1/0.1/0.05/0.3"), fleet, cohort=3, lost=0.2, **({"up": up} if up else {}))
     world.run(200)
     mean = np.sum([own[0] for own in world.own.values()], axis=0) / world.n
-    np.testing.assert_allclose(world.memory["memory"], mean, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(world.memory["summed"] / world.n, mean, rtol=1e-12, atol=1e-14)
 
 
 def test_whatever_the_data_less_than_one_is_sent() -> None:

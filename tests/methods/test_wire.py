@@ -25,6 +25,11 @@ from tests.methods.scored import SCORED, fleet_of_scores
 ALL = {"cohorts": 1, "closing": closing(at_deadline="extend", max_lag=0)}
 HALF: dict[str, Any] = {"cohorts": 2}
 PLAIN: dict[str, Any] = {"codec_up": "fp32", "codec_down": "fp32"}
+MARINA = HALF | {
+    "method": "marina:2.0/0.5", "participation": "marina", "codec_up": "rot4", "codec_down": "fp32",
+    "closing": closing(max_lag=0),
+}  # fmt: skip
+IMPORTANT = HALF | {"participation": "importance", "codec_up": "rot4"}
 FIT = FitSettings(learning_rate=0.1, local_epochs=3)
 
 OVER_THE_WIRE: dict[str, dict[str, Any]] = {
@@ -35,11 +40,7 @@ OVER_THE_WIRE: dict[str, dict[str, Any]] = {
     "scafcom": HALF | {"method": "scafcom:0.5/0.3", "codec_up": "topk:0.3/q4", "codec_down": "q8"},
     "scafflix": ALL | PLAIN | {"method": "scafflix:0.7/0.5/1.0/2"},
     "locodl": HALF | PLAIN | {"method": "locodl:0.5/1.0/0.1/1.0", "codec_up": "rot4"},
-    "marina": HALF
-    | {
-        "method": "marina:2.0/0.5", "participation": "marina", "codec_up": "rot4", "codec_down": "fp32",
-        "closing": closing(max_lag=0),
-    },
+    "marina": MARINA,
     "bicolor": ALL | {"method": "bicolor:1.0/0.5/0.02/0.02", "codec_up": "rot4", "codec_down": "rot4"},
     "normec": HALF | {"method": "normec:0.1/0.1/0.5", "codec_up": "rot2", "codec_down": "q8"},
     "ef21-w": HALF | {"memory": "ef21-w:2.0", "codec_up": "topk:0.3/q4"},
@@ -83,6 +84,7 @@ def test_the_fleet_is_the_simulation_to_the_bit(tmp_path: Path, name: str) -> No
 
 
 BUDGET = {"epsilon": 8.0, "delta": 1e-5, "clip_norm": 1.0}
+
 
 @pytest.mark.parametrize("objective", ["auc-minimax:0.2", "pairwise", "cross-entropy"])
 def test_objectives_learn_over_the_wire_as_in_the_simulation(tmp_path: Path, objective: str) -> None:
@@ -164,6 +166,11 @@ def test_it_stands_still_at_the_common_optimum(name: str) -> None:
         ({"rule": "cache:0.5+median", "memory": "momentum:0.25"}, "cache:0.25"),
         ({"method": "scafflix:0.7/0.5/1.0", "codec_up": "fp32", "closing": closing(max_lag=0)}, "every device"),
         ({"method": "scafcom:0.5/0.1", "codec_up": "hist:10", "codec_down": "hist:10"}, "other than hist"),
+        ({"rule": "cache+median", "memory": "momentum:0.25"}, "cache:0.25"),
+        (MARINA | {"rule": "clipped-differences"}, "without a memory"),
+        (MARINA | {"rule": "bucketing:2+centered-clipping"}, "without a memory"),
+        (IMPORTANT | {"rule": "fltrust:1"}, "participation than 'importance'"),
+        (IMPORTANT | {"rule": "cache:0.5+median"}, "participation than 'importance'"),
         ({"participation": "anytime"}, "closing.quorum"),
         ({"participation": "importance", "codec_up": "ternary:0.1"}, "unbiased codec_up"),
         ({"participation": "marina"}, "'marina' in both"),
@@ -175,3 +182,7 @@ def test_it_stands_still_at_the_common_optimum(name: str) -> None:
 def test_what_does_not_go_together_is_refused_when_the_job_is_made(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         settings_of(changes)
+
+
+def test_a_rule_that_leaves_its_parameter_out_is_checked_with_the_default() -> None:
+    assert settings_of({"rule": "cache+median", "memory": "momentum:0.5"}).rule == "cache+median"

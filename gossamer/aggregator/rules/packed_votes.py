@@ -77,7 +77,7 @@ def _rotated(
             x = updates.checked_read(row, *place).reshape(-1, size)
             if not np.isfinite(x).all():
                 raise Suspicious
-            turned = rotate(x.copy(), salt, first)  # a single row is rotated in its place
+            turned = rotate(x, salt, first)
             lengths = tree_rows(np.abs(turned), 1 << (size - 1).bit_length()) / size
             piece = (lengths.astype(np.float32), np.packbits(turned > 0, axis=1, bitorder="little"))
         scales.append(piece[0])

@@ -94,6 +94,17 @@ class TestSeal:
         assert result.state.version == 1
         assert not result.state.shared.any()
 
+    def test_a_punctual_method_never_sees_what_was_carried_on(self) -> None:
+        """A change of an earlier step would be taken for a gradient, or for a change of this step."""
+        settings = job_settings(
+            method="marina:2.0/0.5", participation="marina", codec_up="fp32", codec_down="fp32",
+            closing=closing(max_lag=0),
+        )  # fmt: skip
+        start = EngineState.initial(settings, SharedModel.plain(np.zeros(2 * D, dtype=np.int32)))
+        mine = [Update(0, Dense(np.full(D, 0.25, dtype=np.float32)))]
+        late = Update(1, Dense(np.full(D, -8.0, dtype=np.float32)), lag=1)
+        assert seal(start, [*mine, late], settings, devices=4).digest == seal(start, mine, settings, devices=4).digest
+
     @pytest.mark.parametrize("silent", [0, 1, 2])
     def test_a_cycle_is_amplified_whichever_of_its_rounds_was_silent(self, silent: int) -> None:
         """Three rounds a cycle: the target moves by A times the cycle's sum, then the next begins anew."""
@@ -119,6 +130,11 @@ class TestCohort:
     )
     def test_fleet_size(self, round_: int, enrolled: int, previous: int | None, expected: int | None) -> None:
         assert fleet_size(job_settings(cohorts=2), round_, enrolled, previous) == expected
+
+    def test_the_fleet_of_some_methods_stays_as_it_was(self) -> None:
+        settings = job_settings(cohorts=2, method="locodl:0.5/1.0/0.1/1.0")
+        assert fleet_size(settings, 0, 4, None) == 4
+        assert fleet_size(settings, 2, 9, 4) == 4
 
     @pytest.mark.parametrize(
         ("change", "arrived", "waited", "expected"),

@@ -1,0 +1,44 @@
+"""What travels beside the vectors, at the server: each thing whatever else the job asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gossamer.aggregator import beside
+from gossamer.aggregator.rules import Updates, rule
+from gossamer.objectives.auc_minimax import Dual
+from gossamer.objectives.histogram import ScoreHistogram
+from gossamer.wire.chance import chance_section, sends
+from gossamer.wire.codes import Section, UpdateSection
+from tests.aggregator.fleets import job_settings
+
+DEVICES = 8
+SAID = {
+    "auc-minimax:0.2": {UpdateSection.DUAL: Dual(1.0, 0.0, -1.0).serialize()},
+    "pairwise": {
+        UpdateSection.SCORES: ScoreHistogram.of_scores(np.array([0.5, -0.5]), np.array([True, False])).serialize()
+    },
+    "cross-entropy": {},
+}
+
+
+@pytest.mark.parametrize("objective", SAID)
+def test_an_objective_does_not_stop_the_threshold_of_importance(objective: str) -> None:
+    settings = job_settings(participation="importance", codec_up="rot1", objective=objective)
+    schedule = settings.schedule(DEVICES)
+    drawn = [index for index in range(DEVICES) if sends(0.5, schedule, 0, index)]
+    assert len(drawn) >= 2
+    sections = {UpdateSection.CHANCE: chance_section(0.5), **SAID[objective]}
+    said = tuple(sorted((int(number), data) for number, data in sections.items()))
+    plain = Updates.dense(np.ones((len(drawn), 3), dtype=np.float32)).items
+    items = [replace(each, index=index, sections=said) for each, index in zip(plain, drawn, strict=True)]
+    mean = rule("mean")
+    report = mean.apply(mean.init(3), Updates.of(items, 3))[2]
+    after = beside.after(settings, {}, items, report, devices=DEVICES, round_=0)
+    announced = beside.announced(settings, after)
+    assert Section.THRESHOLD in announced
+    assert (Section.DUAL in announced) == (objective == "auc-minimax:0.2")
+    assert (Section.SCORES in announced) == (objective == "pairwise")
