@@ -171,8 +171,8 @@ def test_labels_are_escaped_and_refusals_counted() -> None:
 def report(on_time: int, late: int, rejected: int, lags: tuple[int, ...]) -> dict[str, object]:
     """A round's report whose first devices were rejected, with these lags; ``rejected`` may be more than are listed."""
     devices = [{"reason": "too-large", "lag": lag} for lag in lags] + [{"reason": "", "lag": 0}]
-    return {"on_time": on_time, "late": late, "rejected": rejected, "devices": devices, "shortfall": "", "body_bytes": 5,
-            "step_bytes": 2}  # fmt: skip
+    counts = {"on_time": on_time, "late": late, "rejected": rejected, "body_bytes": 5, "step_bytes": 2}
+    return {**counts, "devices": devices, "shortfall": ""}
 
 
 def test_sums_tell_late_from_on_time_and_never_fall_below_nothing() -> None:
