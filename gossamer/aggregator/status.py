@@ -53,7 +53,9 @@ class Totals:
     def plus(self, report: Report) -> Totals:
         """These and one more round."""
         reasons = rejected_by_reason(report)
-        refused_late = sum(1 for device in report["devices"] if device["reason"] and device["lag"])
+        # An update that is late for its round nearly always lags behind the model too; the sums hold in any case.
+        lagging = sum(1 for device in report["devices"] if device["reason"] and device["lag"])
+        refused_late = max(min(lagging, report["late"]), report["rejected"] - report["on_time"])
         refused_on_time = report["rejected"] - refused_late
         merged = {key: self.rejected.get(key, 0) + reasons.get(key, 0) for key in sorted({*self.rejected, *reasons})}
         return Totals(

@@ -12,6 +12,7 @@ import pytest
 
 from gossamer.aggregator.exposition import FAMILIES, metrics_text, sample
 from gossamer.aggregator.privacy import PrivacySettings, plan
+from gossamer.aggregator.status import UNLISTED, Totals
 
 from .command import Run
 from .jobs import BAD, Spoilt, sealed
@@ -73,7 +74,7 @@ def test_show_says_what_the_rounds_came_to(run: Run, tmp_path: Path) -> None:
     assert told["privacy"] is None
     assert told["settings"]["closing"]["max_lag"] == 4
     spoilt = [row for row in told["rounds_shown"] if row["rejected"]]
-    assert len(told["rounds_shown"]) == 3
+    assert [row["round"] for row in told["rounds_shown"]] == [0, 1, 2]
     assert all(row["rejected"] == {"too-large": 1} for row in spoilt)
     assert spoilt, f"{BAD} takes part in every cycle"
     assert told["updates_rejected"] == {"too-large": len(spoilt)}
@@ -165,3 +166,24 @@ def test_labels_are_escaped_and_refusals_counted() -> None:
     samples, _ = parse(metrics_text([], {'a "b" \\ \n': 3, "unsigned": 2}))
     assert samples["gossamer_messages_refused_total", (("reason", 'a "b" \\ \n'),)] == 3
     assert metrics_text([], {}) == ""
+
+
+def report(on_time: int, late: int, rejected: int, lags: tuple[int, ...]) -> dict[str, object]:
+    """A round's report whose first devices were rejected, with these lags; ``rejected`` may be more than are listed."""
+    devices = [{"reason": "too-large", "lag": lag} for lag in lags] + [{"reason": "", "lag": 0}]
+    counts = {"on_time": on_time, "late": late, "rejected": rejected, "body_bytes": 5, "step_bytes": 2}
+    return {**counts, "devices": devices, "shortfall": ""}
+
+
+def test_sums_tell_late_from_on_time_and_never_fall_below_nothing() -> None:
+    one = Totals().plus(report(5, 3, 3, (0, 1, 2)))
+    assert (one.on_time, one.late, one.updates, one.rejected) == (4, 1, 5, {"too-large": 3})
+    two = one.plus(report(2, 1, 0, ()))
+    assert (two.rounds, two.on_time, two.late, two.body_bytes, two.step_bytes) == (2, 6, 2, 10, 4)
+    claimed = Totals().plus(report(2, 0, 1, (3,)))
+    assert (claimed.on_time, claimed.late) == (1, 0), "it lagged, but came in its own round"
+    carried = Totals().plus(report(0, 2, 1, (0,)))
+    assert (carried.on_time, carried.late) == (0, 1)
+    many = Totals().plus(report(300, 0, 250, (0,) * 200))
+    assert many.rejected == {"too-large": 200, UNLISTED: 50}
+    assert many.on_time == 50
