@@ -12,10 +12,12 @@ from gossamer.aggregator.importance import factors, next_threshold
 from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.rules import Report, Update
 from gossamer.errors import InputError, MalformedMessage
+from gossamer.objectives.auc_minimax import SECTION_BYTES as DUAL_BYTES
 from gossamer.objectives.auc_minimax import Dual
+from gossamer.objectives.histogram import SECTION_BYTES as SCORES_BYTES
 from gossamer.objectives.merging import SIZE_CAP
 from gossamer.objectives.server import ScorePool, combine_dual
-from gossamer.wire.chance import bounds, entitled, read_chance, read_threshold, threshold_section
+from gossamer.wire.chance import FLOAT32, bounds, entitled, read_chance, read_threshold, threshold_section
 from gossamer.wire.codes import Section, UpdateSection
 from gossamer.wire.participation import Participation, ParticipationRule
 
@@ -33,6 +35,15 @@ def announced(settings: JobSettings, beside: Beside) -> dict[int, bytes]:
     if settings.objective:
         said[int(Section.OBJECTIVE)] = settings.objective.encode("ascii")
     return said
+
+
+def longest(settings: JobSettings) -> dict[int, bytes]:
+    """Sections as long as any that `announced` may come to, for a job of these settings; their bytes say nothing."""
+    sizes = {"auc-minimax": {DUAL: DUAL_BYTES}, "pairwise": {SCORES: SCORES_BYTES}}
+    full = {name: bytes(size) for name, size in sizes.get(settings.objective.partition(":")[0], {}).items()}
+    if settings.participation == ParticipationRule.IMPORTANCE.name.lower():
+        full[THRESHOLD] = bytes(FLOAT32.size)
+    return announced(settings, full)
 
 
 def chances(settings: JobSettings, devices: int, updates: Sequence[Update]) -> list[float]:

@@ -36,7 +36,8 @@ class Arrived:
 
     ``expected``: the devices of its cohort that may send at all, those that are not revoked. ``enrolled``: the
     same of the whole fleet. ``last``: no round follows in which these updates could count. ``buffered``: a quorum is
-    of whatever arrives, late or not (FedBuff's buffer of K; participation ``anytime``).
+    of whatever arrives, late or not (FedBuff's buffer of K; participation ``anytime``). ``rootless``: the rule can
+    make nothing of them without the update of a trusted device, which is not in.
     """
 
     on_time: int
@@ -45,6 +46,7 @@ class Arrived:
     enrolled: int
     last: bool = False
     buffered: bool = False
+    rootless: bool = False
 
 
 class Close(enum.Enum):
@@ -57,6 +59,9 @@ class Close(enum.Enum):
 
 def closes(closing: ClosingSettings, minimum: int, arrived: Arrived, waited_seconds: float) -> Close:
     """Return whether the round closes now. ``minimum``: fewest updates the rule works with."""
+    if arrived.rootless:
+        # Closed now, what the others were told is counted would move nothing; carried on, it would pile up.
+        return Close.NOT_YET
     every = arrived.on_time + arrived.late
     quorum = min(closing.quorum or arrived.expected, arrived.expected)
     if every >= minimum and (every if arrived.buffered else arrived.on_time) >= max(1, quorum):

@@ -223,7 +223,8 @@ def _arrived(db: Connection, settings: JobSettings, latest: RoundRow) -> Arrived
     enrolled = devices.count(db) - len(revoked)
     last = latest.round + 1 >= settings.rounds
     buffered = settings.schedule(latest.devices).rule == ParticipationRule.ANYTIME
-    return Arrived(on_time, every - on_time, len(expected), enrolled, last, buffered)
+    rootless = settings.trusted is not None and not inbox.has(db, latest.job, latest.round, settings.trusted)
+    return Arrived(on_time, every - on_time, len(expected), enrolled, last, buffered, rootless)
 
 
 def _state(db: Connection, job: JobRow, settings: JobSettings) -> EngineState:

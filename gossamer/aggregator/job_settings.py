@@ -112,7 +112,8 @@ class ClosingSettings:
 
     Whatever ``at_deadline`` is, a round closes at once when all that is expected is in, also when that is
     nothing because its whole cohort is revoked. Only a fleet without any enrolled device waits: for one. A
-    silent fleet spends a round per deadline; ``extend`` is for those that would rather wait.
+    silent fleet spends a round per deadline; ``extend`` is for those that would rather wait. With rule ``fltrust``
+    no round closes without an update of the trusted device.
     """
 
     quorum: int = 0

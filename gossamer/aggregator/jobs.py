@@ -7,6 +7,7 @@ import time
 
 from sqlalchemy.engine import Connection
 
+from gossamer.aggregator.beside import longest
 from gossamer.aggregator.job_checks import AUTO
 from gossamer.aggregator.job_settings import (
     MAX_LAG,
@@ -16,6 +17,7 @@ from gossamer.aggregator.job_settings import (
     JobSettings,
     LinkSettings,
 )
+from gossamer.aggregator.manifests import check_room
 from gossamer.aggregator.store import Store, jobs, models, states
 from gossamer.compression import codec
 from gossamer.compression.integers import BLOCK
@@ -114,6 +116,7 @@ def check_model(settings: JobSettings, parameters: int) -> None:
     except InputError as error:
         raise ConfigError(f"job {settings.name}: memory = {settings.memory!r}: {error}") from error
     _check_snapshot(settings.name, parameters)
+    check_room(settings, longest(settings), largest_snapshot_bytes(parameters))
 
 
 def _check_snapshot(name: str, parameters: int) -> None:

@@ -8,29 +8,32 @@ round's own devices need, the most wanted first, until the manifest is full.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossamer.aggregator.job_settings import JobSettings
-from gossamer.compression.codebooks import Codebooks
+from gossamer.compression.codebooks import MAX_GROUPS, NORMAL, Codebooks
 from gossamer.compression.memory import EF14
 from gossamer.compression.objects import encode_delta, step_of
 from gossamer.compression.shared import SharedModel
 from gossamer.compression.ways import encode_delta as encode_way
 from gossamer.compression.ways import encode_snapshot
+from gossamer.errors import ConfigError, MalformedMessage
 from gossamer.methods.fedavg import FedAvg
 from gossamer.wire.codes import JobState, Kind, Section
 from gossamer.wire.cose import key_id
 from gossamer.wire.ids import object_id
 from gossamer.wire.items import encode
-from gossamer.wire.limits import MAX_OBJECT_BYTES
+from gossamer.wire.limits import ID_BYTES, MAX_INT32, MAX_OBJECT_BYTES
 from gossamer.wire.manifest import Fit, Manifest, Way, sign_manifest, with_ways
 from gossamer.wire.messages import Round
 from gossamer.wire.participation import Participation
 
+#: As large as a fleet's number is taken to be where it must fit a manifest.
+MANY_DEVICES = (1 << 16) - 1
 #: Versions a manifest may offer a delta from. More would not fit beside the snapshot.
 MAX_DELTAS = 8
 _INT32 = np.iinfo(np.int32)
@@ -178,6 +181,39 @@ def _sections(
     if settings.one_rotation:
         sections[Section.ROTATION] = b""
     return tuple(sorted((int(number), data) for number, data in sections.items()))
+
+
+def check_room(settings: JobSettings, announced: Mapping[int, bytes], snapshot_bytes: int) -> None:
+    """Refuse a job whose manifests will not name the ways to its model: no device could follow it.
+
+    Args:
+        settings: of the job.
+        announced: the longest sections that change from round to round.
+        snapshot_bytes: of the largest snapshot.
+
+    Raises:
+        ConfigError: the last manifest would not have room for a snapshot and a delta.
+    """
+    books = Codebooks(1, (NORMAL,) * MAX_GROUPS) if settings.learns_codebooks else None
+    last = settings.rounds
+    ways = [
+        Way(start, bytes(ID_BYTES), min(snapshot_bytes, MAX_OBJECT_BYTES), kind)
+        for start, kind in ((0, Kind.SNAPSHOT), (last - 1, Kind.DELTA))
+    ]
+    try:
+        manifest = build_manifest(
+            settings, Model(last, SharedModel.plain(np.zeros(1, dtype=np.int32))),
+            settings.schedule(max(settings.cohorts, MANY_DEVICES)), round_=last, state=JobState.OPEN,
+            deadline=MAX_INT32, key=Ed25519PrivateKey.from_private_bytes(bytes(32)), offered=(), codebooks=books,
+            announced=announced,
+        )  # fmt: skip
+        replace(manifest, ways=tuple(ways))
+    except MalformedMessage as error:
+        raise ConfigError(
+            f"job {settings.name}: its manifests have no room for a snapshot and a delta, without which no device can "
+            f"follow the model ({error}): expected shorter numbers in method, memory and codec_up, or one of method, "
+            "memory, objective and codec nf4 less"
+        ) from error
 
 
 def signed_round(manifest: Manifest, key: Ed25519PrivateKey, fleet: str) -> bytes:

@@ -177,6 +177,22 @@ def _fails_now_and_then(whole: Whole, index: int, rng: np.random.Generator) -> N
     device.run = cut_short
 
 
+def test_no_round_closes_without_the_root_of_trust(tmp_path: Path) -> None:
+    """Or what the others were told is counted would be lost to the model, and to their residuals."""
+    whole = Whole(
+        tmp_path, size=4, cohorts=2, rounds=4, rule="fltrust:1", closing=closing(deadline_seconds=5.0, quorum=1)
+    )
+    whole.turn()  # round 0 opens, and everybody sends
+    whole.sleep(1)
+    for _ in range(4):
+        whole.turn(10.0)
+    assert whole.manifest().round == 1
+    whole.wake()
+    before = whole.model().digest
+    whole.run(until=2)
+    assert whole.model().digest != before
+
+
 CONVERGING: dict[str, tuple[dict[str, Any], int, float]] = {
     "fedavg": (HALF | PLAIN | {"server_step": "fedavg:0.3"}, 200, 0.05),
     "feddyn": (HALF | PLAIN | {"method": "feddyn:1.0"}, 300, 1e-3),

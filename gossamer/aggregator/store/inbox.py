@@ -95,6 +95,13 @@ def arrived(db: Connection, job: int, round_: int) -> tuple[int, int]:
     return int(db.execute(query).scalar_one()), every
 
 
+def has(db: Connection, job: int, counted_in: int, index: int) -> bool:
+    """Return whether an update of the device with that index, late or not, counts in a round."""
+    joined = table.join(devices, devices.c.id == table.c.device)
+    query = sa.select(sa.func.count()).select_from(joined).where(table.c.job == job, table.c.counted_in == counted_in)
+    return bool(db.execute(query.where(devices.c.device_index == index)).scalar_one())
+
+
 def senders(db: Connection, job: int, round_: int) -> frozenset[str]:
     """Return the devices whose updates for this very round are in."""
     mine = (table.c.job == job, table.c.counted_in == round_, table.c.round == round_)

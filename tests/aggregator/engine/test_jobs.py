@@ -10,6 +10,7 @@ import pytest
 from gossamer.aggregator.jobs import (
     FitSettings,
     JobSettings,
+    check_model,
     create_job,
     largest_snapshot_bytes,
     layout_from_json,
@@ -138,3 +139,27 @@ class TestCreate:
         with pytest.raises(ConfigError, match="layout of 3 values, initial model"):
             create_job(store, job_settings(), self.initial[:2], self.layout)
         store.close()
+
+
+CROWDED = {"objective": "pairwise", "rounds": 100_000, "seed": 1 << 62}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"objective": "auc-minimax:0.2", "method": "fednova:12345.678"}, True),
+        ({"codec_up": "nf4"}, True),
+        (CROWDED, True),
+        (CROWDED | {"rule": "fltrust:1", "codec_up": "rot1"}, True),
+        (CROWDED | {"method": "fednova:12345.678", "codec_up": "topk:0.0012345/q4"}, False),
+        (CROWDED | {"codec_up": "nf4"}, False),
+    ],
+)
+def test_manifests_have_room_for_the_ways_or_the_job_is_refused(changes: dict[str, Any], fits: bool) -> None:
+    settings = JobSettings.from_mapping({**PLAIN, **changes})
+    if fits:
+        check_model(settings, 10_000)
+    else:
+        with pytest.raises(ConfigError, match="no room for a snapshot and a delta"):
+            check_model(settings, 10_000)

@@ -156,6 +156,8 @@ class TestCohort:
             ({"quorum": 3}, Arrived(1, 2, 4, 4, buffered=True), 0.0, Close.COUNTING),
             ({"quorum": 3}, Arrived(0, 2, 4, 4, buffered=True), 0.0, Close.NOT_YET),
             ({"quorum": 3}, Arrived(0, 2, 4, 4, buffered=True), 3600.0, Close.COUNTING),
+            ({}, Arrived(4, 0, 4, 4, rootless=True), 9e9, Close.NOT_YET),
+            ({"quorum": 2}, Arrived(3, 0, 4, 4, last=True, rootless=True), 9e9, Close.NOT_YET),
             ({"minimum_updates": 3}, Arrived(2, 0, 4, 4), 3600.0, Close.EMPTY_HANDED),
             ({"minimum_updates": 3}, Arrived(2, 0, 4, 4, last=True), 3600.0, Close.COUNTING),
             ({"minimum_updates": 3}, Arrived(2, 1, 4, 4), 3600.0, Close.COUNTING),
