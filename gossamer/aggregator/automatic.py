@@ -10,8 +10,10 @@ from gossamer.aggregator.job_checks import AUTO
 from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.privacy import PrivacyPlan, plan
 from gossamer.aggregator.rules.automatic import RuleChoice, Threat, choose_rule
+from gossamer.compression import codec
 from gossamer.compression.auto import Choice, JobFacts, LinkFacts, choose
 from gossamer.compression.layout import Layout
+from gossamer.errors import ConfigError
 
 
 def facts_of(layout: Layout, devices: int, cohorts: int) -> JobFacts:
@@ -20,6 +22,11 @@ def facts_of(layout: Layout, devices: int, cohorts: int) -> JobFacts:
     smooth = frozenset(positions[name] for name, sides in layout.axes if any(side > 1 for side in sides))
     shapes = tuple(shape for _, shape in layout.entries)
     return JobFacts(shapes, smooth, max(devices, cohorts, 1), cohorts)
+
+
+CACHE, LOSSLESS = "cache", "fp32"
+MAX_CACHE_BYTES = 1 << 28
+"""Of a rule that keeps every device's update: 1,000 devices of 1,000,000 parameters at 1 bit are half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +49,32 @@ def decide(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSett
     Raises:
         ConfigError: what was decided does not go together, or the privacy budget cannot pay.
     """
-    settings, codec = _decided_codec(settings, layout, devices)
+    settings, codecs = _decided_codec(settings, layout, devices)
     settings, chosen = _decided_rule(settings, max(devices, settings.cohorts))
     settings, planned = _decided_privacy(settings, devices)
     settings.check()
-    return settings, Decisions(codec, chosen, planned)
+    _check_cache(settings, layout.size, devices)
+    return settings, Decisions(codecs, chosen, planned)
 
 
 def decided(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSettings, Choice | None]:
     """As `decide`, with the choice of codecs alone."""
     settings, decisions = decide(settings, layout, devices)
     return settings, decisions.codec
+
+
+def _check_cache(settings: JobSettings, d: int, devices: int) -> None:
+    """Refuse a cache that every seal would take minutes, or the database's largest value, to write."""
+    if not settings.rule.startswith(CACHE):
+        return
+    alone = settings.cycle or settings.learns_codebooks  # bodies that need a context to be read are kept without
+    size = devices * codec(LOSSLESS if alone else settings.codec_up).max_bytes(d)
+    if size > MAX_CACHE_BYTES:
+        raise ConfigError(
+            f"rule = {settings.rule!r}: the last updates of {devices} devices are {size / 1e6:.0f} MB, written with "
+            f"every round; expected at most {MAX_CACHE_BYTES / 1e6:.0f} MB: a codec of fewer bits, or "
+            "clipped-differences, which remembers one vector"
+        )
 
 
 def _decided_codec(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSettings, Choice | None]:

@@ -11,12 +11,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy.engine import Connection
 
 from gossamer.aggregator.beside import entitled_chance
 from gossamer.aggregator.cohort import counting_round
 from gossamer.aggregator.jobs import JobSettings, layout_from_json, model_at
+from gossamer.aggregator.rules.norms import READ_COORDINATES
+from gossamer.aggregator.rules.screening import MAX_MAGNITUDE
 from gossamer.aggregator.seal import stored_codebooks
 from gossamer.aggregator.store import jobs, models, rounds, states
 from gossamer.aggregator.store.devices import Device
@@ -169,11 +172,15 @@ def _check_body(db: Connection, job: JobView, body: bytes, base_version: int) ->
         raise Refused(Reason.UNKNOWN_CODEC.label, what)
     try:
         # This checks all of it: what opens decodes to d finite numbers.
-        open_body(body, job.d, _context(db, job, base_version))
+        opened = open_body(body, job.d, _context(db, job, base_version))
     except MalformedBody as error:
         # Its signature is good, so nothing happened on the way: it was made so.
         reason = Reason.NON_FINITE if "finite" in str(error) else Reason.WRONG_LAYOUT
         raise Refused(reason.label, f"update body: {error}") from error
+    # No rule may see it, and one that is left with too few would make nothing of the others.
+    for start in range(0, job.d, READ_COORDINATES):
+        if np.abs(opened.read(start, min(start + READ_COORDINATES, job.d))).max() > MAX_MAGNITUDE:
+            raise Refused(Reason.TOO_LARGE.label, f"update body: a coordinate beyond the model's {MAX_MAGNITUDE:g}")
 
 
 def _is_member(db: Connection, job: JobView, device: Device, round_: int) -> bool:

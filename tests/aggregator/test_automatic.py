@@ -13,6 +13,7 @@ from gossamer.aggregator.jobs import create_job
 from gossamer.aggregator.privacy import PrivacySettings
 from gossamer.aggregator.store import Store
 from gossamer.compression.lattice import to_lattice
+from gossamer.compression.layout import Layout
 from gossamer.errors import ConfigError
 from tests.aggregator.fleets import LAYOUT, closing, job_settings
 from tests.aggregator.whole import Whole
@@ -41,6 +42,15 @@ def test_the_rule_is_chosen_by_threat_codec_and_cohort(changes: dict[str, object
 def test_a_method_that_needs_the_mean_refuses_a_threat() -> None:
     with pytest.raises(ConfigError, match="rule 'mean'"):
         decide(job_settings(rule="auto", threat=FEARED, method="feddyn:1.0", codec_up="rot1"), LAYOUT, 20)
+
+
+@pytest.mark.parametrize(("up", "most"), [("rot1", 7_000), ("nf4", 220)])
+def test_a_cache_larger_than_a_store_writes_with_every_round_is_refused(up: str, most: int) -> None:
+    layout = Layout((("0", (300, 1000)),))
+    wanted = job_settings(rule="cache:0.5+median", memory="momentum:0.5", codec_up=up)
+    assert decide(wanted, layout, most)[0] == wanted
+    with pytest.raises(ConfigError, match="written with every round"):
+        decide(wanted, layout, most + most // 25)
 
 
 def test_a_private_job_is_planned_once_and_runs_as_planned(tmp_path: Path) -> None:

@@ -282,15 +282,15 @@ class TestEf21:
         np.testing.assert_array_equal(total, summed(whole).total)
         assert total.any()
 
-    def test_what_no_device_can_remember_is_not_added(self, tmp_path: Path) -> None:
+    def test_what_no_device_can_remember_is_refused(self, tmp_path: Path) -> None:
         whole = Whole(tmp_path, memory="ef21", codec_up="fp32", rounds=3, cohorts=1)
         whole.sleep(3)
         whole.turn()
         d = whole.model().weights.size
         huge = codec("fp32").encode(np.full(d, 5000.0, np.float32), seed=0)
-        assert [answer.code for answer in forged(whole, 3, huge)] == [0]
-        whole.turn()
-        assert whole.manifest().round == 1
+        assert [answer.code for answer in forged(whole, 3, huge)] == [Reason.TOO_LARGE]
+        whole.wake()
+        whole.run(1)
         assert np.abs(summed(whole).total).max() < 4 << 20
 
     @pytest.mark.parametrize(

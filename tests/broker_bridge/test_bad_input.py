@@ -89,6 +89,7 @@ TABLE: dict[str, tuple[Reason, Callable[[Desk], list[Message]]]] = {
     "truncated": (Reason.WRONG_LAYOUT, body_of(lambda: fp32(np.zeros(D))[:-1])),
     "NaN": (Reason.NON_FINITE, body_of(lambda: fp32(np.full(D, np.nan)))),
     "infinite": (Reason.NON_FINITE, body_of(lambda: fp32(np.full(D, -np.inf)))),
+    "oversized": (Reason.TOO_LARGE, body_of(lambda: fp32(np.where(np.arange(D) == D - 1, 2049.0, 0.0)))),
     "another codec": (Reason.UNKNOWN_CODEC, body_of(lambda: codec("sign").encode(np.ones(D), seed=0))),
     "no codec": (Reason.UNKNOWN_CODEC, body_of(lambda: b"\xff\xff")),
     "another job": (Reason.WRONG_JOB, lambda desk: desk.offer(member(desk), job=7)),
