@@ -4,11 +4,12 @@ Measured (docs/aggregation.md): under cyclic cohorts a rule that looks at one co
 has an attacking majority, so it is chosen only where such a cohort is improbable enough. ``clipped-differences``
 bears one, but pays with accuracy where a biased codec leaves a residual: what clipping cuts off is sent again.
 
-1. No attackers feared: ``mean``. 2. Otherwise f of the cohort from the hypergeometric tail (:mod:`tolerance`). 3. An
-unbiased codec: ``clipped-differences``, whatever f is. 4. A biased codec with a residual: if every cohort keeps a
-majority, ``nnm:f+trimmed-mean:f``, or    ``trimmed-mean:f`` for cohorts too large for n^2 d multiplications; else
-``norm-clip``, which bears a bad cohort only in    part, with the advice to change the codec. A sparse one gets
-``clipped-differences`` with a larger kappa instead.
+1. No attackers feared: ``mean``.
+2. Otherwise f of the cohort from the hypergeometric tail (:mod:`tolerance`).
+3. An unbiased codec: ``clipped-differences``, whatever f is.
+4. A biased codec with a residual: if every cohort keeps a majority, ``nnm:f+trimmed-mean:f``, or ``trimmed-mean:f``
+   for cohorts too large for n^2 d multiplications; else ``norm-clip``, which bears a bad cohort only in part, with the
+   advice to change the codec. A sparse codec gets ``clipped-differences`` with a larger kappa instead.
 """
 
 from __future__ import annotations
@@ -95,10 +96,12 @@ def _for_biased(bound: Tolerance, cohort: int, codec: str) -> RuleChoice:
 
 def _seen(bound: Tolerance, cohort: int) -> str:
     """What the hypergeometric tail says."""
-    odds = (
-        f"A cohort of {cohort} has more than {bound.f} of the fleet's {bound.attackers} attackers with probability "
-        f"{bound.cohort_failure:.1g}. "
-    )
+    odds = f"A cohort of {cohort} never has more than {bound.f} of the fleet's {bound.attackers} attackers. "
+    if bound.cohort_failure > 0:
+        odds = (
+            f"A cohort of {cohort} has more than {bound.f} of the fleet's {bound.attackers} attackers with probability "
+            f"{bound.cohort_failure:.1g}. "
+        )
     if bound.tolerated_by(cohort):
         return odds
     return odds + "So cohorts come in which attackers are no minority, and a rule that looks at one cohort falls. "
