@@ -104,9 +104,12 @@ def methods() -> str:
             word
             for holds, word in (
                 (one.unbiased, "an unbiased codec"),
+                (one.unbiased_down, "an unbiased codec down"),
+                (one.lossless_down, "`fp32` down"),
                 (one.everybody, "every device in every round"),
                 (one.averaged, "rule `mean`"),
                 (one.punctual, "nothing late"),
+                (one.fixed_fleet, "a fleet that stays as it began"),
             )
             if holds
         ]

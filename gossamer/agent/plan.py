@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gossamer.agent.records import Marks
+from gossamer.wire.chance import bounds, sends
 from gossamer.wire.codes import JobState, Kind, Section
 from gossamer.wire.items import encode
 from gossamer.wire.manifest import Manifest, Way
+from gossamer.wire.participation import ParticipationRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,13 @@ def decide(
 
 
 def _takes_part(manifest: Manifest, index: int) -> bool:
-    """Whether this is a device of the round: by the schedule, or because its update is the root of trust."""
-    if manifest.participation.is_member(manifest.round, index):
-        return True
+    """Whether this is a device of the round: by the schedule, or because its update is the root of trust.
+
+    A coin that says no to the largest chance there is says no to every update: nothing need be fetched or trained.
+    """
+    schedule, round_ = manifest.participation, manifest.round
+    if schedule.is_member(round_, index):
+        drawing = schedule.rule == ParticipationRule.IMPORTANCE
+        return not drawing or sends(bounds(schedule)[1], schedule, round_, index)
     trusted = manifest.section(Section.TRUSTED)
     return trusted is not None and trusted == encode(index)

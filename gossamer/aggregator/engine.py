@@ -182,6 +182,8 @@ class Engine:
             else:
                 jobs.advance(db, job.job, version=model.version, state=held.state)
         log.info("sealed round %d of %s with %d updates", latest.round, settings.name, len(counted))
+        if counted and result.report.shortfall:
+            log.warning("round %d of %s moved nothing: %s", latest.round, settings.name, result.report.shortfall)
         return Progress.SEALED
 
     def _sign(

@@ -17,6 +17,7 @@ of their share instead of .67.
 The coin is public. A device that claims a smaller p than it has, to weigh more, is believed only in the rounds
 in which its coin lies below the claim (:func:`entitled`), and no p out of [least, most] is believed at all.
 
+A coin that says no even to ``most`` is known before the fit: such a device rests, and does not fetch the model either.
 An update whose coin says no is dropped, not kept for later: one that were also added to the next would count
 twice, for 1 / p already makes up for it.
 """

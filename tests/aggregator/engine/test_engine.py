@@ -130,6 +130,19 @@ def test_nothing_to_do_without_a_job(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_round_that_moves_nothing_for_all_its_updates_is_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = Fleet.make(tmp_path / "s.db", rule="cache:0.5+median")
+    fleet.step()
+    for name in fleet.cohort(0):
+        fleet.put(name, 0)
+    assert fleet.step() is Progress.SEALED
+    (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "round 0 of test moved nothing" in warning.getMessage()
+    assert "has heard 2" in warning.getMessage()
+
+
 class TestClosing:
     def test_an_asynchronous_buffer_seals_at_its_first_updates_of_whatever_age(self, tmp_path: Path) -> None:
         """FedBuff, K = 2 of 6 devices that all take part in every round: nobody is waited for, nothing is lost."""
