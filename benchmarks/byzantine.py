@@ -87,8 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"byzantine: {error}", file=sys.stderr)
         return 2
     records = Records(options.json)
-    missing = [each for each in runs if each.key not in records.keys()]  # noqa: SIM118 - a method, not a mapping's
-    print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already", file=sys.stderr)
+    there = records.keys()
+    missing = [] if options.report else [each for each in runs if each.key not in there]
+    print(f"{sum(each.key in there for each in runs)} of {len(runs)} runs are there already", file=sys.stderr)
     began, done = time.monotonic(), 0
 
     def finished(record: dict[str, Any]) -> None:
@@ -124,6 +125,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=Training().rounds)
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     parser.add_argument("--plot", type=Path, default=None, metavar="PNG")
+    parser.add_argument("--report", action="store_true", help="run nothing: table and picture of what the file has")
     parser.add_argument("--workers", type=int, default=WORKERS)
     return parser.parse_args(arguments)
 

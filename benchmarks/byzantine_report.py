@@ -70,9 +70,9 @@ def columns(records: Sequence[Row], published: Sequence[str]) -> list[str]:
 
 def print_tables(records: Sequence[Row], published: Sequence[str]) -> None:
     """One table a codec, means over seeds."""
-    attacks = columns(records, published)
     for codec in dict.fromkeys(row["codec"] for row in records):
         table = means(records, codec)
+        attacks = columns([row for row in records if row["codec"] == codec], published)
         names = [short(name) for name in attacks] + ["worst", "worst of all"]
         print(f"\n{codec}\n| rule | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
         for rule in sorted(table, key=lambda rule: -_ranked(table[rule], published)):
@@ -106,15 +106,16 @@ def write_plot(records: Sequence[Row], published: Sequence[str], path: Path) -> 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    attacks = columns(records, published)
+    most = len(columns(records, published))
     codecs = list(dict.fromkeys(row["codec"] for row in records))
     heights = [1.6 + 0.32 * len(means(records, codec)) for codec in codecs]
     figure, panels = pyplot.subplots(
-        len(codecs), 1, figsize=(4 + 0.62 * len(attacks), sum(heights) + 1), dpi=110, squeeze=False,
+        len(codecs), 1, figsize=(4 + 0.62 * most, sum(heights) + 1), dpi=110, squeeze=False,
         layout="constrained", height_ratios=heights,
     )  # fmt: skip
     for axes, codec in zip(panels[:, 0], codecs, strict=True):
         table = means(records, codec)
+        attacks = columns([row for row in records if row["codec"] == codec], published)
         rules = sorted(table, key=lambda rule: -_ranked(table[rule], published))
         values = np.array([[table[rule].get(name, np.nan) for name in attacks] for rule in rules])
         axes.imshow(values, vmin=0.1, vmax=0.95, cmap="RdYlGn", aspect="auto")

@@ -53,6 +53,8 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     assert byzantine.main(arguments) == 0
     assert json.loads(out.read_text()) == records
     assert "16 of 16 runs are there already" in capsys.readouterr().err
+    assert byzantine.main([*arguments, "--seeds", "0,1,2", "--report"]) == 0  # nor what is missing
+    assert "16 of 24 runs are there already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
