@@ -111,7 +111,8 @@ class TestCreate:
         assert create_job(store, job_settings(), self.initial, self.layout) == first
         with store.write() as db:  # as an earlier release has written it, which did not know of these
             known = json.loads(first.settings)
-            older = {key: known[key] for key in known if key not in ("method", "objective", "workers", "threat", "privacy")}
+            later = ("method", "objective", "workers", "threat", "privacy")
+            older = {key: known[key] for key in known if key not in later}
             db.execute(sa.update(schema.jobs).values(settings=json.dumps(older)))
         assert create_job(store, job_settings(), self.initial, self.layout).job == first.job
         with pytest.raises(ConfigError, match="taken"):

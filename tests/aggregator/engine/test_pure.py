@@ -16,6 +16,8 @@ from gossamer.aggregator.store.rounds import RoundRow, RoundState
 from gossamer.compression.lattice import digest, from_lattice, to_lattice
 from gossamer.compression.objects import apply_delta, decode_snapshot, step_of
 from gossamer.compression.shared import SharedModel
+from gossamer.methods.base import Memory, Vector, View
+from gossamer.methods.fedavg import FedAvg
 from gossamer.wire.codes import JobState, Kind
 from gossamer.wire.limits import MAX_ROUND_BYTES
 from tests.aggregator.fleets import FLEET_KEY, closing, job_settings
@@ -93,6 +95,33 @@ class TestSeal:
         assert result.report.shortfall
         assert result.state.version == 1
         assert not result.state.shared.any()
+
+    def test_a_method_is_told_the_round_that_it_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What devices did in it follows from its number: minibatches, local iterations, whether it was full."""
+        told: list[View] = []
+
+        class Told(FedAvg):
+            steps = True
+
+            def clip(self, memory: Memory, view: View) -> float | None:
+                told.append(view)
+                return None
+
+            def step(self, memory: Memory, aggregate: Vector, view: View) -> tuple[Vector, Memory]:
+                told.append(view)
+                return np.zeros_like(view.target), memory
+
+        monkeypatch.setattr("gossamer.aggregator.seal.method", lambda _: Told())
+        settings = job_settings(participation="marina", cohorts=3)
+        state = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
+        for round_ in range(6):
+            state = seal(state, updates(round_, n=4), settings, devices=7).state
+        schedule = settings.schedule(7)
+        for place, view in enumerate(told):
+            assert (view.round, view.full) == (place // 2, schedule.is_full(place // 2))
+            assert (view.devices, view.counted, view.cohorts, view.seed) == (7, 4, 3, settings.seed)
+        assert len(told) == 12
+        assert {view.full for view in told} == {True, False}
 
     def test_a_punctual_method_never_sees_what_was_carried_on(self) -> None:
         """A change of an earlier step would be taken for a gradient, or for a change of this step."""
