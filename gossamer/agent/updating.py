@@ -22,6 +22,7 @@ from gossamer.agent.trainer import FitConfig, Trainer
 from gossamer.compression import codec, decode, lattice
 from gossamer.compression.codebooks import Codebooks
 from gossamer.compression.memory import Occasion, from_bytes, memory, to_bytes
+from gossamer.compression.registry import LOSSLESS
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import InputError, TrainerFailed
 from gossamer.methods import Draft, Method, Round, method
@@ -32,8 +33,6 @@ from gossamer.wire.items import encode
 from gossamer.wire.participation import Participation, ParticipationRule
 
 Answer = dict[str, Any]
-LOSSLESS = "fp32"
-"""The codec of what a method drafts as exact."""
 UNITS = float(1 << lattice.LATTICE_BITS)
 
 

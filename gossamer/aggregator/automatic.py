@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from gossamer.aggregator.job_checks import AUTO
 from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.privacy import PrivacyPlan, plan
+from gossamer.aggregator.rules import rule
 from gossamer.aggregator.rules.automatic import RuleChoice, Threat, choose_rule
 from gossamer.compression import codec
 from gossamer.compression.auto import Choice, JobFacts, LinkFacts, choose
 from gossamer.compression.layout import Layout
+from gossamer.compression.registry import LOSSLESS
 from gossamer.errors import ConfigError
 
 
@@ -24,7 +26,7 @@ def facts_of(layout: Layout, devices: int, cohorts: int) -> JobFacts:
     return JobFacts(shapes, smooth, max(devices, cohorts, 1), cohorts)
 
 
-CACHE, LOSSLESS = "cache", "fp32"
+CACHE = "cache"
 MAX_CACHE_BYTES = 1 << 28
 """Of a rule that keeps every device's update: 1,000 devices of 1,000,000 parameters at 1 bit are half of it."""
 
@@ -53,6 +55,7 @@ def decide(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSett
     settings, chosen = _decided_rule(settings, max(devices, settings.cohorts))
     settings, planned = _decided_privacy(settings, devices)
     settings.check()
+    _check_cohort(settings, devices)
     _check_cache(settings, layout.size, devices)
     return settings, Decisions(codecs, chosen, planned)
 
@@ -61,6 +64,18 @@ def decided(settings: JobSettings, layout: Layout, devices: int) -> tuple[JobSet
     """As `decide`, with the choice of codecs alone."""
     settings, decisions = decide(settings, layout, devices)
     return settings, decisions.codec
+
+
+def _check_cohort(settings: JobSettings, devices: int) -> None:
+    """Refuse a rule that asks for more updates than a cohort of the fleet enrolled by now has devices."""
+    if devices < settings.cohorts or settings.participation in ("anytime", "importance"):
+        return  # the fleet is still to come, or no cohort is dealt
+    size, needs = settings.schedule(devices).drawn, rule(settings.rule).minimum
+    if size < needs:
+        raise ConfigError(
+            f"rule = {settings.rule!r} needs {needs} updates, a cohort of {devices} devices in {settings.cohorts} "
+            f"cohorts has {size}: fewer cohorts, a smaller f, or a rule that remembers (clipped-differences)"
+        )
 
 
 def _check_cache(settings: JobSettings, d: int, devices: int) -> None:

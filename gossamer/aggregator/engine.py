@@ -147,6 +147,7 @@ class Engine:
                 return Progress.WAITING  # another aggregator was faster
             state = _state(db, job, settings)
             counted = inbox.counted(db, job.job, latest.round)
+            gone = sum(index < latest.devices for index in devices.revoked(db))
         bodies = Bodies(self._store, job.job, state.d, context_of=_contexts(self._store, job, state))
         updates = [
             Update(
@@ -160,7 +161,7 @@ class Engine:
             for u in counted
         ]
         secret = secret_of(self._key, job.job)
-        result = seal(state, updates, settings, devices=latest.devices, secret=secret)
+        result = seal(state, updates, settings, devices=latest.devices, secret=secret, revoked=gone)
         model = Model(result.state.version, result.state.model)
         with self._store.read() as db:
             following = _following(db, job, settings, latest, model, [result.step])

@@ -117,7 +117,7 @@ def _check_privacy(settings: JobSettings) -> None:
         return
     settings.privacy.check()
     check_job(
-        rule=settings.rule,
+        rule="mean" if settings.rule == AUTO and not settings.threat.byzantine_fraction else settings.rule,
         participation=settings.participation,
         summed_memory=memory(settings.memory).summed,
         learned_codebooks=settings.learns_codebooks,

@@ -211,7 +211,7 @@ class JobSettings:
             )
         _expect(len(self.memory) <= MAX_MEMORY_CHARS, "memory", self.memory, f"at most {MAX_MEMORY_CHARS} characters")
         varied = automatic or self.device_choice or codec(self.codec_up).method == HIST.name
-        if summed and (self.rule != "mean" or varied):
+        if summed and (self.rule not in ("mean", AUTO) or varied):
             what = f"rule {self.rule!r} and codec_up {self.codec_up!r}"
             raise ConfigError(
                 f"memory = {self.memory!r}: expected rule 'mean' and a codec other than hist, got {what}: what "

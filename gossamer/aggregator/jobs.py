@@ -67,7 +67,7 @@ def create_job(
     now = time.time() if now is None else now
     with store.write() as db:
         present = jobs.get(db, settings.job)
-        if present is not None and present.settings == settings.to_json():
+        if present is not None and JobSettings.from_json(present.settings) == settings:
             return present
         row = jobs.add(
             db,

@@ -40,6 +40,7 @@ from gossamer.compression.lattice import LATTICE_BITS, from_lattice, to_lattice
 from gossamer.compression.memory import MAX_WEIGHT
 from gossamer.compression.memory import memory as device_memory
 from gossamer.compression.memory_server import ServerMemory
+from gossamer.compression.registry import LOSSLESS
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import IncompleteMessage, LatticeOverflow, MalformedBody, MalformedMessage, StoreError
 from gossamer.methods import View, method
@@ -53,8 +54,6 @@ Lattice = npt.NDArray[np.int32]
 TARGET_LIMIT = 1 << 30
 #: Just below the lattice's range: float32 has steps of 128 units there and must not round up out of it.
 STEP_LIMIT = (1 << 31) - 256
-#: The codec that takes over when codec_down would leave the lattice; never needed by a healthy model.
-LOSSLESS = "fp32"
 
 
 @runtime_checkable
@@ -151,9 +150,12 @@ class SealResult:
 
 
 def seal(
-    state: EngineState, updates: Sequence[Update], settings: JobSettings, *, devices: int, secret: bytes = b""
-) -> SealResult:
-    """Aggregate a round's updates into the next version. ``devices``: of the fleet, in its cohorts or not.
+    state: EngineState, updates: Sequence[Update], settings: JobSettings, *, devices: int, secret: bytes = b"",
+    revoked: int = 0,
+) -> SealResult:  # fmt: skip
+    """Aggregate a round's updates into the next version.
+
+    ``devices``: of the fleet, in its cohorts or not; ``revoked``: how many of them nothing is expected from.
 
     The result depends on the set of updates, and for a private job on its ``secret``, only: the same bits for any
     order, machine or restart. Raises ConfigError past a privacy budget.
@@ -163,7 +165,7 @@ def seal(
         updates = [update for update in updates if not update.lag]
     ready = prepared(updates, chosen, settings, devices)
     ready = clipped(ready, d, chosen.clip(state.method, _view(state, settings, ready, devices, number)))
-    seen = Updates.of(ready, d, fleet=devices, round=number, workers=settings.workers)
+    seen = Updates.of(ready, d, fleet=max(1, devices - revoked), round=number, workers=settings.workers)
     aggregate, rule_memory, report = rule_of_round(settings, secret, number, devices).apply(state.rule, seen)
     after = replace(state, version=number + 1, rule=rule_memory, codebooks=_refitted(state, updates))
     after = replace(
@@ -283,7 +285,7 @@ def _step(model: SharedModel, target: Lattice, settings: JobSettings, version: i
     difference = np.clip(target.astype(np.int64) - model.weights, -STEP_LIMIT, STEP_LIMIT)
     wanted = from_lattice(difference)
     context = model.context(upward=False)
-    for spec in (settings.codec_down, LOSSLESS):
+    for spec in (settings.codec_down, LOSSLESS):  # the latter if the former would leave the lattice
         body = codec(spec).encode(wanted, seed=step_seed(settings.seed, version), context=context)
         try:
             return body, model.after(body)

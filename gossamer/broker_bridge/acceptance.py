@@ -28,6 +28,7 @@ from gossamer.aggregator.store.rounds import RoundRow
 from gossamer.compression import NOTHING, REGISTRY, Context, codec, open_body
 from gossamer.compression.auto import DEVICE_CODECS
 from gossamer.compression.hist import HIST
+from gossamer.compression.registry import LOSSLESS
 from gossamer.errors import BadSignature, MalformedBody, MalformedMessage, Refused
 from gossamer.methods import method
 from gossamer.wire import cose
@@ -37,8 +38,6 @@ from gossamer.wire.participation import Participation, ParticipationRule
 
 #: Versions from which updates are read without making their context anew: the open round's and late ones'.
 CONTEXTS_KEPT = 4
-LOSSLESS = "fp32"
-"""The codec of those updates that some methods send as they are."""
 _CONTEXTS: OrderedDict[tuple[int, int, bytes], Context] = OrderedDict()
 
 

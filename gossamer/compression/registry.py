@@ -14,6 +14,9 @@ from gossamer.compression.codec import Body, Codec
 from gossamer.compression.context import NOTHING, Context
 from gossamer.errors import InputError, MalformedBody, UnknownCodec
 
+LOSSLESS = "fp32"
+"""The spec of the codec that loses nothing of a float32: for what must arrive as it is, whatever the job's codec."""
+
 
 @dataclass(frozen=True)
 class Method:

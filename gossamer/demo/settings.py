@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gossamer.aggregator.jobs import AUTO
+from gossamer.compression.registry import LOSSLESS
 from gossamer.methods import method
 
 
@@ -40,8 +41,6 @@ DIGITS = DemoSettings(rounds=60, learning_rate=0.1)
 
 UNBIASED = "rot4"
 """For methods and schedules that need an unbiased codec: little variance, at an eighth of fp32."""
-
-LOSSLESS = "fp32"
 
 CLIP_NORM = 1.0
 """Of a private run: a little below the median length of an update (1.06 digits, 1.41 watch, 30 rounds)."""

@@ -62,8 +62,9 @@ class Simulation:
         """Run the job to its end; ``judge`` evaluates the shared model after every round."""
         schedule = self.settings.schedule(len(self.trainers))
         for round_ in range(self.settings.rounds):
-            updates = [self._update(round_, index) for index in sorted(cohort(self.settings, schedule.devices, round_))]
-            result = seal(self.state, updates, self.settings, devices=len(self.trainers), secret=self.secret)
+            members = sorted(cohort(self.settings, schedule.devices, round_))
+            sent = [update for index in members if (update := self._update(round_, index)) is not None]
+            result = seal(self.state, sent, self.settings, devices=len(self.trainers), secret=self.secret)
             self.state = result.state
             self.models[round_ + 1] = self.state.model
             for version in [v for v in self.models if v < min(self.held)]:
@@ -76,12 +77,14 @@ class Simulation:
         """Digest of the shared model as it is now."""
         return self.state.model.digest
 
-    def _update(self, round_: int, index: int) -> Update:
-        """What the device does in its round: fetch, fit, encode with its residual."""
+    def _update(self, round_: int, index: int) -> Update | None:
+        """What the device does in its round: fetch, fit, encode with its residual; None: it decides not to send."""
         self.payload_down += self._fetched(index, round_)
         self.held[index] = round_
         model = self.models[round_]
         answer = make_update(self.trainers[index], model, self._request(round_, index))
+        if answer["type"] == "abstain":
+            return None
         self.kept[index] = answer["if_counted"]
         d, body = self.state.d, answer["body"]
         self.payload_up += FLOAT_BYTES * d if self.plain else len(body)

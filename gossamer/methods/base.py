@@ -49,7 +49,7 @@ class Round:
     cohorts: int
     learning_rate: float
     sections: Sections = field(default_factory=dict)
-    secret: bytes = b""
+    secret: bytes = field(default=b"", repr=False)
     full: bool = True
 
 

@@ -36,7 +36,7 @@ class Section(IntEnum):
     TRUSTED = 7
     """Index (CBOR unsigned integer) of a device that takes part in every round: its update is the root of trust."""
     THRESHOLD = 8
-    """From which length of its update on a device certainly sends it; see `gossamer.wire.chances`."""
+    """What a device divides the length of its update by to get its chance of sending it; see `gossamer.wire.chance`."""
     DUAL = 9
     """The scalars of an AUC objective."""
     SCORES = 10

@@ -40,7 +40,7 @@ MAX_UPDATE_SECTIONS = 4
 """Named additions in one update header."""
 
 MAX_UPDATE_SECTION_BYTES = 128
-"""Bytes of one of them: two histograms of 32 bins are 80."""
+"""Bytes of one of them: two histograms of 32 bins are 75."""
 
 MAX_MISSING_BYTES = MAX_CHUNKS // 8
 """Bytes of a bitmap of missing chunks."""

@@ -69,6 +69,19 @@ def test_a_private_job_is_planned_once_and_runs_as_planned(tmp_path: Path) -> No
     assert whole.rejected() == {}
 
 
+def test_a_rule_that_no_cohort_of_the_fleet_can_carry_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs 9 updates, a cohort of 20 devices in 5 cohorts has 4"):
+        decide(job_settings(rule="krum:3", cohorts=5), LAYOUT, 20)
+    decide(job_settings(rule="krum:3", cohorts=5), LAYOUT, 0)  # who enrols later is not known
+    decide(job_settings(rule="krum:3", cohorts=2), LAYOUT, 20)
+
+
+def test_auto_without_a_threat_goes_with_what_needs_the_mean() -> None:
+    assert decide(job_settings(rule="auto", memory="ef21", codec_up="topk:0.1/q4"), LAYOUT, 20)[0].rule == "mean"
+    private = job_settings(rule="auto", privacy=PrivacySettings(20.0, 1e-3, 1.0), codec_up="rot1")
+    assert decide(private, LAYOUT, 20)[0].rule == "mean"
+
+
 def test_an_undecided_job_is_not_created(tmp_path: Path) -> None:
     import numpy as np
 

@@ -18,7 +18,7 @@ from gossamer.aggregator import engine
 from gossamer.aggregator.engine import Progress
 from gossamer.aggregator.jobs import FitSettings, JobSettings
 from gossamer.aggregator.seal import stored_codebooks
-from gossamer.aggregator.store import models, states
+from gossamer.aggregator.store import devices, models, states
 from gossamer.broker_bridge.actions import Incoming, Publish
 from gossamer.compression import REGISTRY, Context, codec, hist, open_body
 from gossamer.compression.memory import from_bytes, memory
@@ -404,3 +404,20 @@ def fetched_first(whole: Whole, index: int) -> Kind | None:
     """What the device's first training began with."""
     way = whole.orders[index][0].way
     return None if way is None else way.kind
+
+
+def test_a_device_that_is_never_heard_holds_the_cache_up_until_it_is_revoked(tmp_path: Path) -> None:
+    whole = Whole(
+        tmp_path, rule="cache:0.5+trimmed-mean:1", memory="momentum:0.5", codec_up="rot1", rounds=12, cohorts=1,
+        closing=closing(deadline_seconds=5.0),
+    )  # fmt: skip
+    whole.sleep(2)
+    first = whole.model().digest
+    for _ in range(4):
+        whole.turn(10.0)
+    assert whole.model().digest == first
+    with whole.store.write() as db:
+        devices.revoke(db, "d2")
+    for _ in range(4):
+        whole.turn(10.0)
+    assert whole.model().digest != first

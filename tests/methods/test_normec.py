@@ -100,6 +100,10 @@ def test_noise_repeats_with_the_release_and_never_else() -> None:
     assert all(np.abs(noise - other).min() > 1e-6 for other in others)
 
 
+def test_what_a_round_shows_of_itself_is_not_the_secret() -> None:
+    assert "ssss" not in repr(Round(3, 7, 1, 9, 3, 0.1, secret=b"s" * 32))
+
+
 def test_noise_without_a_secret_is_refused() -> None:
     fleet, _ = quadratics(1, 12, 10.0)
     where = Round(0, 7, 0, 1, 1, 0.1, secret=b"short")

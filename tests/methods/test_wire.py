@@ -124,6 +124,7 @@ def test_importance_sampling_over_the_wire(tmp_path: Path) -> None:
     assert 12 <= sent <= 40  # 24 on average
     assert whole.rejected() == {}
     assert whole.manifest().section(Section.THRESHOLD) is not None
+    assert whole.manifest().digest == whole.simulation().model_digest()
     goals = [np.mean([t.goal[k] for t in whole.trainers], axis=0) for k in range(4)]
     start = whole.trainers[0].initial(whole.settings.seed)
     before, after = (

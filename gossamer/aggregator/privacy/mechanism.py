@@ -25,7 +25,7 @@ import hashlib
 import hmac
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
@@ -110,7 +110,7 @@ class PrivateRule:
     """Stands where a :class:`~gossamer.aggregator.rules.Rule` stands, for one round of one job."""
 
     plan: PrivacyPlan
-    secret: bytes
+    secret: bytes = field(repr=False)
     round: int
     expected: int
     minimum: int = 1

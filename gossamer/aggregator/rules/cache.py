@@ -17,7 +17,8 @@ with a Byzantine majority is no more than its share of the fleet. One device, on
 
 No step is made before every device of the fleet was heard once (``report.shortfall`` says how many are missing), since
 until then attackers may be a majority of those that were. A device that enrols later halts the job until it is
-heard; one that falls silent fades as (1 - ETA p)^rounds.
+heard, and so does one that is silent from the beginning, until it is revoked; one that falls silent fades as
+(1 - ETA p)^rounds.
 
 State: every device's body as it came, n d / 8 bytes for 1-bit codecs (a body that needs a context to be opened
 is kept as fp32: 4 d bytes), its round and its float64 scale. The bits are never touched: decay is the scale's.

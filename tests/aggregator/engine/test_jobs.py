@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from gossamer.aggregator.jobs import (
     FitSettings,
@@ -16,7 +17,7 @@ from gossamer.aggregator.jobs import (
     layout_from_json,
     layout_to_json,
 )
-from gossamer.aggregator.store import Store, jobs, models
+from gossamer.aggregator.store import Store, jobs, models, schema
 from gossamer.compression.lattice import digest
 from gossamer.compression.layout import Layout
 from gossamer.compression.objects import encode_snapshot
@@ -108,6 +109,12 @@ class TestCreate:
         store = Store.open(tmp_path / "s.db")
         first = create_job(store, job_settings(), self.initial, self.layout)
         assert create_job(store, job_settings(), self.initial, self.layout) == first
+        with store.write() as db:  # as an earlier release has written it, which did not know of these
+            known = json.loads(first.settings)
+            later = ("method", "objective", "workers", "threat", "privacy")
+            older = {key: known[key] for key in known if key not in later}
+            db.execute(sa.update(schema.jobs).values(settings=json.dumps(older)))
+        assert create_job(store, job_settings(), self.initial, self.layout).job == first.job
         with pytest.raises(ConfigError, match="taken"):
             create_job(store, job_settings(rounds=9), self.initial, self.layout)
         store.close()

@@ -16,7 +16,10 @@ from gossamer.aggregator.store.rounds import RoundRow, RoundState
 from gossamer.compression.lattice import digest, from_lattice, to_lattice
 from gossamer.compression.objects import apply_delta, decode_snapshot, step_of
 from gossamer.compression.shared import SharedModel
-from gossamer.wire.codes import JobState, Kind
+from gossamer.methods.base import Memory, Vector, View
+from gossamer.methods.fedavg import FedAvg
+from gossamer.wire.codes import JobState, Kind, UpdateSection
+from gossamer.wire.items import encode
 from gossamer.wire.limits import MAX_ROUND_BYTES
 from tests.aggregator.fleets import FLEET_KEY, closing, job_settings
 
@@ -93,6 +96,58 @@ class TestSeal:
         assert result.report.shortfall
         assert result.state.version == 1
         assert not result.state.shared.any()
+
+    def test_a_method_is_told_the_round_that_it_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What devices did in it follows from its number: minibatches, local iterations, whether it was full."""
+        told: list[View] = []
+
+        class Told(FedAvg):
+            steps = True
+
+            def clip(self, memory: Memory, view: View) -> float | None:
+                told.append(view)
+                return None
+
+            def step(self, memory: Memory, aggregate: Vector, view: View) -> tuple[Vector, Memory]:
+                told.append(view)
+                return np.zeros_like(view.target), memory
+
+        monkeypatch.setattr("gossamer.aggregator.seal.method", lambda _: Told())
+        settings = job_settings(participation="marina", cohorts=3)
+        state = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
+        for round_ in range(6):
+            state = seal(state, updates(round_, n=4), settings, devices=7).state
+        schedule = settings.schedule(7)
+        for place, view in enumerate(told):
+            assert (view.round, view.full) == (place // 2, schedule.is_full(place // 2))
+            assert (view.devices, view.counted, view.cohorts, view.seed) == (7, 4, 3, settings.seed)
+        assert len(told) == 12
+        assert {view.full for view in told} == {True, False}
+
+    def test_updates_longer_than_a_methods_radius_are_cut_to_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Cutting(FedAvg):
+            equal = True
+
+            def clip(self, memory: Memory, view: View) -> float | None:
+                return 0.5
+
+        monkeypatch.setattr("gossamer.aggregator.seal.method", lambda _: Cutting())
+        settings = job_settings(codec_down="fp32")
+        start = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
+        long, short = np.zeros(D, dtype=np.float32), np.zeros(D, dtype=np.float32)
+        long[0], short[1] = 100.0, -0.25
+        result = seal(start, [Update(0, Dense(long)), Update(1, Dense(short))], settings, devices=4)
+        assert from_lattice(result.state.target)[:3].tolist() == [0.25, -0.125, 0.0]
+        assert [verdict.norm for verdict in result.report.verdicts] == [0.5, 0.25]
+
+    @pytest.mark.parametrize(("said", "weight"), [(1536, 1536), (None, 1024)])
+    def test_a_difference_counts_with_the_weight_that_its_header_says(self, said: int | None, weight: int) -> None:
+        settings = job_settings(memory="ef21-w:1.0", codec_down="fp32")
+        start = EngineState.initial(settings, SharedModel.plain(np.zeros(D, dtype=np.int32)))
+        sections = () if said is None else ((int(UpdateSection.WEIGHT), encode(said)),)
+        sent = Update(0, Dense(np.full(D, 0.5, dtype=np.float32)), sections=sections)
+        moved = from_lattice(seal(start, [sent], settings, devices=4).state.target)
+        np.testing.assert_allclose(moved, 0.5 * weight / 1024 / 4, rtol=1e-6)
 
     def test_a_punctual_method_never_sees_what_was_carried_on(self) -> None:
         """A change of an earlier step would be taken for a gradient, or for a change of this step."""

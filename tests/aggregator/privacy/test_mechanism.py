@@ -232,3 +232,8 @@ def test_a_secret_and_a_settled_plan_are_needed():
         private_rule(planned(), SECRET[1:], 0, 1)
     with pytest.raises(ConfigError, match="plan"):
         private_rule(planned(noise=0.0), SECRET, 0, 1)
+
+
+def test_what_a_rule_shows_of_itself_is_not_the_secret() -> None:
+    made = plan(PrivacySettings(8.0, 1e-5, 1.0), rounds=4, cohorts=2, participation="fixed")
+    assert "ssss" not in repr(private_rule(made, b"s" * 32, 0, 4))
