@@ -77,7 +77,8 @@ def weighted_mean(updates: Updates, coefficients: Vector, screen: Screen | None 
         for coefficient, x in zip(coefficients.tolist(), updates.rows(*place), strict=True):
             if watching:
                 squares.append(block_squares(x[None])[:, 0])
-            sums += np.multiply(x, coefficient, out=scaled, dtype=np.float64)
+            if coefficient:  # adding a zero changes no bit
+                sums += np.multiply(x, coefficient, out=scaled, dtype=np.float64)
         sums /= divisor
         return sums, squares
 
