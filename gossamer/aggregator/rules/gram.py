@@ -24,9 +24,13 @@ from gossamer.aggregator.rules.screening import Screen
 from gossamer.aggregator.rules.updates import GRID, Updates
 
 Matrix = NDArray[np.float64]
+Places = NDArray[np.intp]
 
 SUB = 256
 """Coordinates whose products are added in float32. More are faster, by a sixth at most, and less exact."""
+
+STACKED_BYTES = 8 << 20
+"""Products that wait to be added at once: fewer calls, and what they cost the server in memory."""
 
 EXACT = 512
 EXACT_BITS = 22
@@ -72,10 +76,16 @@ def gram(updates: Updates, screen: Screen) -> Matrix:
 
 def _panel(block: NDArray[np.float32]) -> Matrix:
     """Inner products over at most ``GRID`` coordinates, float32 (n, b) -> (n, n)."""
-    total = np.zeros((len(block), len(block)))
-    for start in range(0, block.shape[1], SUB):
-        some = block[:, start : start + SUB]
-        total += some @ some.T
+    n, b = block.shape
+    total = np.zeros((n, n))
+    width = SUB * max(1, min(GRID // SUB, STACKED_BYTES // (4 * n * n)))
+    for start in range(0, b // SUB * SUB, width):
+        some = block[:, start : min(start + width, b // SUB * SUB)]
+        parts = some.reshape(n, -1, SUB).swapaxes(0, 1)
+        total += np.add.reduce(parts @ parts.swapaxes(1, 2), axis=0, dtype=np.float64)
+    if b % SUB:
+        rest = block[:, b // SUB * SUB :]
+        total += rest @ rest.T
     return total
 
 
@@ -94,33 +104,51 @@ def distances(products: Matrix, d: int) -> Distances:
 
 def exact_distances(updates: Updates, rows: list[int]) -> Matrix:
     """Squared distances of some updates from all, float64 (len(rows), n): equal updates have equal distances."""
-    products, squares = exact_gram(updates, rows)
-    return squares[rows][:, None] + squares - 2.0 * products
+    return exact_between(updates, rows, list(range(updates.n)))
 
 
-def exact_gram(updates: Updates, rows: list[int]) -> tuple[Matrix, NDArray[np.float64]]:
-    """Inner products of some updates with all, float64 (len(rows), n), and squares of all (n,); same on any machine."""
-    products, squares = np.zeros((len(rows), updates.n)), np.zeros(updates.n)
+def exact_between(updates: Updates, rows: list[int], others: list[int]) -> Matrix:
+    """Squared distances of some updates from others, float64 (len(rows), len(others)); no others are read."""
+    union = sorted({*rows, *others})
+    if 2 * len(rows) * len(others) > len(union) ** 2:  # all with all cost half: the product is symmetric
+        products, squares = exact_gram(updates, union, union)
+        products = products[np.ix_(np.searchsorted(union, rows), np.searchsorted(union, others))]
+    else:
+        products, squares = exact_gram(updates, rows, others)
+    return squares[rows][:, None] + squares[others] - 2.0 * products
+
+
+def exact_gram(updates: Updates, rows: list[int], others: list[int]) -> tuple[Matrix, NDArray[np.float64]]:
+    """Inner products of some updates with others, float64 (len(rows), len(others)), and squares (n,) of those.
+
+    The same on any machine. Squares of what is in neither list are 0.
+    """
+    union = sorted({*rows, *others})
+    left, right = np.searchsorted(union, rows), np.searchsorted(union, others)
+    products, squares = np.zeros((len(rows), len(others))), np.zeros(updates.n)
 
     def part(place: tuple[int, int]) -> list[tuple[Matrix, NDArray[np.float64]]]:
-        block = updates.block(*place)
-        return [_exact_panel(block[:, i : i + GRID], rows) for i in range(0, block.shape[1], GRID)]
+        if updates.source is None:
+            block = updates.keep(union).block(*place)
+        else:
+            block = updates.block(*place) if len(union) == updates.n else updates.block(*place)[union]
+        return [_exact_panel(block[:, i : i + GRID], left, right) for i in range(0, block.shape[1], GRID)]
 
     for panels in in_order(part, updates.blocks(), updates.workers):
         for some, diagonal in panels:
             products += some
-            squares += diagonal
+            squares[union] += diagonal
     return products, squares
 
 
-def _exact_panel(block: NDArray[np.float32], rows: list[int]) -> tuple[Matrix, NDArray[np.float64]]:
-    n = len(block)
-    products, squares = np.zeros((len(rows), n)), np.zeros(n)
+def _exact_panel(block: NDArray[np.float32], left: Places, right: Places) -> tuple[Matrix, NDArray[np.float64]]:
+    m = len(block)
+    products, squares = np.zeros((len(left), len(right))), np.zeros(m)
     for integers, unit in _integers(block):
-        of_rows = integers if len(rows) == n else integers[rows]
-        some = of_rows @ integers.T
-        some *= unit[rows][:, None]
-        some *= unit
+        # The very same array twice: BLAS then makes half of a symmetric product.
+        some = (integers if len(left) == m else integers[left]) @ (integers if len(right) == m else integers[right]).T
+        some *= unit[left][:, None]
+        some *= unit[right]
         products += some
         squares += np.einsum("ij,ij->i", integers, integers) * unit * unit
     return products, squares

@@ -77,7 +77,13 @@ def weighted_mean(updates: Updates, coefficients: Vector, screen: Screen | None 
         for coefficient, x in zip(coefficients.tolist(), updates.rows(*place), strict=True):
             if watching:
                 squares.append(block_squares(x[None])[:, 0])
-            sums += np.multiply(x, coefficient, out=scaled, dtype=np.float64)
+            if coefficient == 1.0:
+                np.copyto(scaled, x)
+            elif coefficient:
+                np.multiply(x, coefficient, out=scaled, dtype=np.float64)
+            else:
+                continue  # adding zeros would change no bit
+            sums += scaled
         sums /= divisor
         return sums, squares
 

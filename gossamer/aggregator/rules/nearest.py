@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.aggregator.rules.gram import Distances, exact_distances
+from gossamer.aggregator.rules.gram import Distances, exact_between
 from gossamer.aggregator.rules.updates import Updates
 
 Bools = NDArray[np.bool_]
@@ -48,17 +48,16 @@ def neighbourhoods(updates: Updates, found: Distances, count: int) -> Bools:
     np.fill_diagonal(low, -np.inf)
     np.fill_diagonal(high, -np.inf)
     chosen = np.empty(low.shape, dtype=np.bool_)
-    contested = []
+    contested = np.zeros(low.shape, dtype=np.bool_)
     for row in range(updates.n):
         chosen[row], open_ones = smallest(low[row], high[row], count)
-        if open_ones.any() and np.count_nonzero(chosen[row]) < count:
-            contested.append(row)
-    if contested:
-        # The product of all with all costs half: it is symmetric.
-        rows = contested if 2 * len(contested) < updates.n else list(range(updates.n))
-        exact = exact_distances(updates, rows)
-        exact[np.arange(len(rows)), rows] = -np.inf
-        for row, numbers in zip(rows, exact, strict=True):
-            chosen[row] = False
-            chosen[row, np.argsort(numbers, kind="stable")[:count]] = True
+        if np.count_nonzero(chosen[row]) < count:
+            contested[row] = open_ones
+    rows, others = (np.flatnonzero(contested.any(axis=axis)) for axis in (1, 0))
+    if len(rows):
+        exact = exact_between(updates, rows.tolist(), others.tolist())
+        for row, numbers in zip(rows.tolist(), exact, strict=True):
+            places = np.flatnonzero(contested[row])
+            order = np.argsort(numbers[np.searchsorted(others, places)], kind="stable")
+            chosen[row, places[order[: count - np.count_nonzero(chosen[row])]]] = True
     return chosen

@@ -24,6 +24,9 @@ Bits = NDArray[np.uint8]
 COUNTED_BYTES = 8 << 20
 """Bits of all bodies that are counted at once: bodies may be mapped from a file that is larger than memory."""
 
+COUNTED_BLOCKS = 192
+"""Blocks that are counted at once, of few bodies: memory that is written again costs less than fresh memory."""
+
 ROTATED_AT_ONCE = 32
 """Blocks of 2,048 that are rotated at once."""
 
@@ -33,10 +36,13 @@ def packed_outcome(votes: list[Votes], d: int, screen: Screen) -> Outcome:
     block, full = votes[0].block, len(votes[0].full[0])
     split = full * block
     out = np.empty(d)
-    at_once = max(1, COUNTED_BYTES * 8 // (block * len(votes)))
+    at_once = max(1, min(COUNTED_BLOCKS, full, COUNTED_BYTES * 8 // (block * len(votes))))
+    scratch = np.empty((len(votes) * at_once, block // 8), dtype=np.uint8)
     for low in range(0, full, at_once):
         high = min(low + at_once, full)
-        bits = _stacked([each.full[1][low:high] for each in votes])
+        rows = scratch[: len(votes) * (high - low)]
+        np.concatenate([each.full[1][low:high] for each in votes], out=rows)
+        bits = rows.reshape(len(votes), high - low, -1)
         scales = np.array([each.full[0][low:high] for each in votes])
         _watch(screen, scales, block, 1.0)
         _outcomes(bits, scales, block, False, out[low * block : high * block].reshape(-1, block))
