@@ -4,10 +4,11 @@
 
 ByzFL 0.0.11 (Guerraoui et al. 2025) by its numpy path, in an environment of its own that is made once
 (``benchmarks.rules_peer``). Every measurement is a process of its own with one thread: CPU time is user and system
-time of this process between the call and its return, the median of ``--repeat`` calls after one that is not counted;
-the two sides take turns rule by rule. ``extra_mb`` is what the peak of the resident set grew by over the set with the
-inputs. Our time is that of ``Rule.apply``: it rejects what is not finite and makes the report; ByzFL's rules do
-neither.
+time of this process between the call and its return, the median of ``--repeat`` calls after the first; the two sides
+take turns rule by rule. ``first_seconds`` is the first call in the fresh process: a server seals once a round, and what
+a rule needs of memory has to be faulted in then. ``extra_mb`` is what the peak of the resident set grew by over the set
+with the inputs. Our time is that of ``Rule.apply``: it rejects what is not finite and makes the report; ByzFL's rules
+do neither.
 
 The updates are float32: a common direction, noise with a scale of its own for each device, and a fifth of the devices
 reverses all of it and doubles it. f = n / 5 for both. ``iid``: standard normal numbers instead, where no decision of
@@ -119,16 +120,20 @@ def compared(rule: str, n: int, data: Path, peer: Path | None, repeat: int) -> d
         return {**record, "reference": theirs["failed"]}
     a, b = np.load(output), np.load(reference)
     difference = float(np.abs(a - b).max() / np.abs(b).max())
-    return {**record, "reference_seconds": theirs["seconds"], "reference_extra_mb": theirs["extra_mb"],
-            "max_relative_difference": difference, "reference_kernel": theirs["kernel"]}  # fmt: skip
+    return {**record, "reference_seconds": theirs["seconds"], "reference_first_seconds": theirs["first_seconds"],
+            "reference_extra_mb": theirs["extra_mb"], "reference_kernel": theirs["kernel"],
+            "max_relative_difference": difference}  # fmt: skip
 
 
 def line(record: dict[str, Any]) -> str:
-    seconds, theirs = record["seconds"], record["reference_seconds"]
-    peer = f"{theirs:9.3f} {theirs / seconds:7.1f}x {record['max_relative_difference']:9.1e}" if theirs else (
-        f"{record.get('reference', ''):>28}"
-    )  # fmt: skip
-    return f"{record['rule']:26} {record['n']:4} {seconds:9.4f} {record['extra_mb']:9.0f} {peer}"
+    seconds, first, theirs = record["seconds"], record["first_seconds"], record["reference_seconds"]
+    if theirs:
+        their_first = record["reference_first_seconds"]
+        peer = f"{theirs:9.3f} {theirs / seconds:7.1f}x {their_first:9.3f} {their_first / first:7.1f}x "
+        peer += f"{record['max_relative_difference']:9.1e}"
+    else:
+        peer = f"{record.get('reference', ''):>47}"
+    return f"{record['rule']:26} {record['n']:4} {seconds:9.4f} {first:9.4f} {record['extra_mb']:9.0f} {peer}"
 
 
 def main() -> None:
@@ -142,7 +147,8 @@ def main() -> None:
     options = parser.parse_args()
     peer = None if options.no_peer else rules_python(print)
     records: list[dict[str, Any]] = []
-    print(f"{'rule':26} {'n':>4} {'ours s':>9} {'extra MB':>9} {'ByzFL s':>9} {'ratio':>8} {'difference':>9}")
+    print(f"{'rule':26} {'n':>4} {'ours s':>9} {'first s':>9} {'extra MB':>9} {'ByzFL s':>9} {'ratio':>8} "
+          f"{'first s':>9} {'ratio':>8} {'difference':>10}")  # fmt: skip
 
     def note(record: dict[str, Any]) -> None:
         records.append({"d": options.d, **record})

@@ -29,8 +29,8 @@ Places = NDArray[np.intp]
 SUB = 256
 """Coordinates whose products are added in float32. More are faster, by a sixth at most, and less exact."""
 
-STACKED_BYTES = 8 << 20
-"""Products that wait to be added at once: fewer calls, and what they cost the server in memory."""
+STACKED_BYTES = 2 << 20
+"""Products that are added at once: fewer calls, and still in a processor's caches. Of 500 updates, two."""
 
 EXACT = 512
 EXACT_BITS = 22

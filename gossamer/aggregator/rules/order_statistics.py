@@ -21,8 +21,6 @@ has. No state; one pass over the data and a sort of every coordinate.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +33,8 @@ from gossamer.aggregator.rules.state import State
 from gossamer.aggregator.rules.updates import GRID, Updates
 from gossamer.errors import InputError
 
-Number = TypeVar("Number", np.float32, np.int32)
-
 SORTED_BYTES = 1 << 20
 """Transposed and sorted at once: what stays in a processor's second cache."""
-FEW_KEPT = 2
-"""So many values of a coordinate are cheaper to find among sorted integers than floats are to sort."""
 MIN_SORTED = 64
 """Fewer coordinates would cost more in calls than the cache saves."""
 
@@ -84,7 +78,7 @@ def middle_mean(updates: Updates, cut: int, screen: Screen) -> NDArray[np.float6
         means = np.empty(block.shape[1])
         for start in range(0, block.shape[1], width):
             some = block[:, start : start + width]
-            means[start : start + width] = _mean(_kept(some, columns[: some.shape[1]], cut))
+            means[start : start + width] = _middle(sorted_columns(some, columns[: some.shape[1]]), cut)
         return means, squares
 
     out = np.empty(updates.d)
@@ -105,8 +99,8 @@ def sorted_at_once(n: int) -> int:
     return min(GRID, max(MIN_SORTED, 1 << (max(fitting, 1).bit_length() - 1)))
 
 
-def sorted_columns(block: NDArray[Number], out: NDArray[Number]) -> NDArray[Number]:
-    """Each coordinate's values of (n, b) in ascending order: ``out``, (b, n) of the same type.
+def sorted_columns(block: NDArray[np.float32], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each coordinate's values of float32 (n, b) in ascending order: ``out``, float32 (b, n).
 
     Transposed, a coordinate's n values lie side by side: np.sort runs over contiguous memory.
     """
@@ -115,36 +109,13 @@ def sorted_columns(block: NDArray[Number], out: NDArray[Number]) -> NDArray[Numb
     return out
 
 
-def _kept(block: NDArray[np.float32], out: NDArray[np.float32], cut: int) -> NDArray[np.float32]:
-    """The values [cut, n - cut) of each sorted coordinate of float32 (n, b): float32 (b, n - 2 cut); uses ``out``."""
-    n = len(block)
-    if n - 2 * cut <= FEW_KEPT:
-        return _ranked(block, out, range(cut, n - cut))
-    return sorted_columns(block, out)[:, cut : n - cut]
-
-
-def _ranked(block: NDArray[np.float32], out: NDArray[np.float32], ranks: Sequence[int]) -> NDArray[np.float32]:
-    """The values of some ranks of each coordinate of float32 (n, b), none NaN: float32 (b, len(ranks)); uses ``out``.
-
-    Read as integers, floats sort faster, and their order is that of floats but for the k that have a sign: they come
-    first, and backwards. Rank r is at place r, or among the first k at place k - 1 - r.
-    """
-    n, b = block.shape
-    signed = np.add.reduce(np.signbit(block).view(np.uint8), axis=0, dtype=np.min_scalar_type(n)).astype(np.intp)
-    sorted_columns(block.view(np.int32), out.view(np.int32))
-    values, rows = out.reshape(-1), np.arange(0, b * n, n)
-    found = np.empty((b, len(ranks)), dtype=np.float32)
-    for column, rank in enumerate(ranks):  # np.take_along_axis takes three times as long
-        found[:, column] = values[rows + np.where(rank < signed, signed - 1 - rank, rank)]
-    return found
-
-
-def _mean(kept: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean of each row of sorted float32 (b, k).
+def _middle(columns: NDArray[np.float32], cut: int) -> NDArray[np.float64]:
+    """Mean of [cut, n - cut) of each row of sorted float32 (b, n).
 
     Values are added as multiples of about 2^-45 of the largest of all b rows: so sums are exact, and no order of
     additions, a BLAS kernel's least of all, can reach the result. Which coordinates lie together follows from n.
     """
+    kept = columns[:, cut : columns.shape[1] - cut]
     count = kept.shape[1]
     largest = max(float(np.abs(kept[:, 0]).max()), float(np.abs(kept[:, -1]).max()))
     # Near this number the last place of a float64 is the unit: adding and subtracting it rounds to multiples.
