@@ -122,7 +122,8 @@ def write_plot(records: Sequence[Row], published: Sequence[str], path: Path) -> 
         axes.set_xticks(range(len(attacks)), [short(name) for name in attacks], rotation=35, ha="right", fontsize=8)
         axes.set_yticks(range(len(rules)), rules, fontsize=8)
         for (down, across), value in np.ndenumerate(values):
-            axes.text(across, down, decimals(value), ha="center", va="center", fontsize=7)
+            ink = "white" if value < 0.25 or value > 0.85 else "black"  # the ends of the map are dark
+            axes.text(across, down, decimals(value), ha="center", va="center", fontsize=7, color=ink)
         title = f"{codec}: accuracy of the model that the outvoted cohort leaves, mean of seeds"
         axes.set_title(title, loc="left", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
