@@ -46,20 +46,25 @@ def speed(n: int) -> str:
     rows = [row for row in records("rules") if row["n"] == n]
     out = []
     for row in rows:
-        reference = row["reference_seconds"]
-        ratio = None if reference is None else f"{reference / row['seconds']:.1f}x"
         apart = row["max_relative_difference"]
         out.append(
             [
                 f"`{row['rule']}`",
-                f"{row['seconds']:.3f}",
-                None if reference is None else f"{reference:.2f}",
-                ratio,
+                *_beside(row.get("first_seconds"), row.get("reference_first_seconds")),
+                *_beside(row["seconds"], row["reference_seconds"]),
                 None if row["extra_mb"] is None else f"{row['extra_mb']:.0f}",
                 None if apart is None else f"{apart:.0e}",
             ]
         )
-    return markdown(["rule", "CPU s", "ByzFL, CPU s", "faster", "extra MB", "largest difference"], out)
+    sides = ["first", "ByzFL, first", "faster", "later", "ByzFL, later", "faster"]
+    return markdown(["rule", *sides, "extra MB", "largest difference"], out)
+
+
+def _beside(ours: float | None, theirs: float | None) -> list[str | None]:
+    """Our seconds, theirs, and how often ours go into theirs."""
+    if ours is None:
+        return [None, None, None]
+    return [f"{ours:.3f}", *((None, None) if theirs is None else (f"{theirs:.2f}", f"{theirs / ours:.1f}x"))]
 
 
 def memory() -> str:
