@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gossamer.agent.config import AgentSettings, Script, load, with_script
-from gossamer.agent.contact import Contact
+from gossamer.agent.contact import Contact, MakeLink
 from gossamer.agent.journal import Log, Systemd, make_log
 from gossamer.agent.ledger import LedgerWriter
 from gossamer.agent.store import AgentStore
@@ -48,8 +48,11 @@ def run_agent(config: Path, script: Script | None = None) -> int:
 class Agent:
     """One device's agent. Raises :class:`ConfigError` for a key that cannot be used."""
 
-    def __init__(self, settings: AgentSettings, log: Log, *, systemd: Systemd | None = None) -> None:
+    def __init__(
+        self, settings: AgentSettings, log: Log, *, systemd: Systemd | None = None, make_link: MakeLink | None = None
+    ) -> None:
         self.settings = settings
+        self._make_link = make_link
         self._log = log
         self._key = device_key(settings)
         self._fleet_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.fleet_public_key))
@@ -87,7 +90,7 @@ class Agent:
                 selector.register(self._wake_reader, selectors.EVENT_READ)
                 contact = Contact(
                     self.settings, store, selector, self._log, self._ledger, self._key, self._fleet_key,
-                    stop=lambda: self._stopping,
+                    stop=lambda: self._stopping, make_link=self._make_link,
                 )  # fmt: skip
                 self._systemd.ready()
                 try:

@@ -18,6 +18,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,11 @@ from gossamer.api.reference import reference
 from gossamer.errors import ConfigError, GossamerError, InputError
 
 if TYPE_CHECKING:
+    import paho.mqtt.client as paho
+
     from gossamer.agent.service import Agent as Service
+    from gossamer.mqtt.link import Handler
+    from gossamer.mqtt.shared_link import SharedLink
 
 #: An agent promises to end within 2 s; a slow disk gets some more.
 _STOP_SECONDS = 10.0
@@ -41,6 +46,11 @@ class Agent:
         trainer: a module-level function (or class) that makes the trainer when it is called with the
             configuration's ``[trainer_options]``, or its name, "package.module:factory"; None: the one that the
             configuration names. It is called in a child process for every fit, which imports the script anew.
+        client: the application's own paho client, connected or connecting: one MQTT connection for both. The
+            application drives it (``loop_start``, ``loop_forever``, a loop of its own) and connects it again; its
+            callbacks and its will stay its own. The broker must let its account use this device's topics.
+        call: runs a function soon in the thread that drives ``client``, where paho does not see to that itself:
+            ``loop.call_soon_threadsafe`` of an asyncio loop. With ``loop_start`` it is not needed.
 
     :meth:`run` is for a program that is nothing but the agent, :meth:`start` and :meth:`stop` for one that has
     something else to do.
@@ -49,7 +59,15 @@ class Agent:
         InputError: another process could not find the trainer; the message says how to write it.
     """
 
-    def __init__(self, config: str | os.PathLike[str], trainer: Callable[..., Any] | str | None = None) -> None:
+    def __init__(
+        self, config: str | os.PathLike[str], trainer: Callable[..., Any] | str | None = None, *,
+        client: paho.Client | None = None, call: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:  # fmt: skip
+        if client is not None and not callable(getattr(client, "message_callback_add", None)):
+            raise InputError(f"client: expected a paho.mqtt.client.Client, got {type(client).__name__}")
+        if client is None and call is not None:
+            raise InputError("call: it belongs to client, which is not given")
+        self._client, self._call = client, call
         self.config = Path(config).absolute()
         self._script = None if trainer is None else reference(trainer)
         self._service: Service | None = None
@@ -63,15 +81,15 @@ class Agent:
         loaded leaves the memory, ``run`` never returns, and no ``finally`` or ``atexit`` of the script runs. An
         error of the configuration is one line and an exit code, as of ``gossamer agent run``.
 
-        With ``in_process`` the agent runs here, beside what is loaded, and ``run`` returns after a signal (of the
-        main thread) or :meth:`stop`.
+        With ``in_process``, or with a ``client``, whose connection lives here, the agent runs here, beside what is
+        loaded, and ``run`` returns after a signal (of the main thread) or :meth:`stop`.
 
         Raises:
             InputError: other threads or an interactive session would end; use :meth:`start`.
             GossamerError: with ``in_process``, what an operator has to change.
         """
         _refuse_child()
-        if not in_process:
+        if not in_process and self._client is None:
             from gossamer.api.replacing import replace
 
             replace(self.config, self._script)
@@ -154,8 +172,18 @@ class Agent:
 
         # Not our service manager: what the program reports to it is the program's business.
         settings = with_script(load(self.config), self._script)
-        self._service = Service(settings, _log, systemd=Systemd({}))
+        make_link = None if self._client is None else partial(_shared, self._client, self._call)
+        self._service = Service(settings, _log, systemd=Systemd({}), make_link=make_link)
         return self._service
+
+
+def _shared(
+    client: paho.Client, call: Callable[[Callable[[], None]], object] | None, handler: Handler,
+    closing: Callable[[int], None],
+) -> SharedLink:  # fmt: skip
+    from gossamer.mqtt.shared_link import SharedLink, at_once
+
+    return SharedLink(client, handler, call=call or at_once, closing=closing)
 
 
 def _log(level: int, text: str) -> None:
