@@ -1,1 +1,1 @@
-"""Trainers over the frameworks people have: torch, and the TFLite runtimes. Each imports its framework when it is made."""
+"""Trainers over the frameworks people have, torch and the TFLite runtimes, each imported when it is used."""

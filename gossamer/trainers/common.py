@@ -24,8 +24,13 @@ Metric = Callable[[Any, Any], Any]
 
 
 def fit_generator(config: FitConfig) -> np.random.Generator:
-    """The generator of one fit: its order of examples, and the seed of whatever else it draws."""
+    """The generator of one fit's order of examples."""
     return np.random.Generator(np.random.PCG64([config.seed, config.round]))
+
+
+def framework_seed(config: FitConfig) -> int:
+    """Where the framework's own generators start in one fit: dropout, augmentation."""
+    return int(np.random.Generator(np.random.PCG64([config.seed, config.round, 1])).integers(1 << 63))
 
 
 def batches(order: Array, size: int, *, least: int = 1) -> Iterator[Array]:
@@ -43,7 +48,8 @@ def chosen(n: int, config: FitConfig, batch: int | None) -> Array:
     """Rows of a gradient: all, or a batch of them that the seed ``batch`` draws."""
     if batch is None:
         return np.arange(n)
-    return np.random.Generator(np.random.PCG64(batch)).choice(n, min(config.batch_size, n), replace=False)
+    rng = np.random.Generator(np.random.PCG64(batch))
+    return np.asarray(rng.choice(n, min(config.batch_size, n), replace=False))
 
 
 def uniform(rng: np.random.Generator, shape: Sequence[int], inputs: int) -> Array:
@@ -52,7 +58,7 @@ def uniform(rng: np.random.Generator, shape: Sequence[int], inputs: int) -> Arra
     Integer random bits, multiplications and a square root: IEEE 754 fixes the result to the bit.
     """
     limit = np.sqrt(np.float32(6) / np.float32(max(1, inputs)))
-    return (rng.random(tuple(shape), dtype=np.float32) * np.float32(2) - np.float32(1)) * limit
+    return np.asarray((rng.random(tuple(shape), dtype=np.float32) * np.float32(2) - np.float32(1)) * limit)
 
 
 def check_shapes(weights: Sequence[Any], shapes: Sequence[tuple[int, ...]], whose: str) -> None:
@@ -66,8 +72,8 @@ def check_loss(loss: float, config: FitConfig, epoch: int, step: int) -> None:
     """Raise `TrainerFailed` at the first loss that is no number; ``epoch`` and ``step`` count from 0."""
     if not math.isfinite(loss):
         raise TrainerFailed(
-            f"the loss became {loss} in local epoch {epoch + 1} of {config.local_epochs}, step {step + 1}, with learning "
-            f"rate {config.learning_rate:g}: lower the learning rate, or look for NaN in the data"
+            f"the loss became {loss} in local epoch {epoch + 1} of {config.local_epochs}, step {step + 1}, with "
+            f"learning rate {config.learning_rate:g}: lower the learning rate, or look for NaN in the data"
         )
 
 

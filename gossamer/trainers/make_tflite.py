@@ -29,16 +29,20 @@ if TYPE_CHECKING:
     from gossamer.trainers.tflite_layers import Layer, Network
 
 FORMS = ("stateless", "get-set")
+LOSSES = ("cross-entropy", "squared-error")
 LAYERS = "dense:UNITS, conv:CHANNELS:TAPS[:STRIDE], pool"
 
 
-def make(network: Network, form: str = "stateless") -> bytes:
-    """The file's bytes. Raises `InputError` for a forward function that needs more than builtin operations."""
+def make(network: Network, form: str = "stateless", *, batch: int | None = None) -> bytes:
+    """The file's bytes; ``batch`` None: for batches of any size.
+
+    Raises `InputError` for a forward function or a loss that needs more than builtin operations.
+    """
     import tensorflow as tf
 
     if form not in FORMS:
         raise InputError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    module, signatures = (_stateless if form == "stateless" else _get_set)(tf, network)
+    module, signatures = (_stateless if form == "stateless" else _get_set)(tf, network, batch)
     with tempfile.TemporaryDirectory() as directory:
         concrete = {name: each.get_concrete_function() for name, each in signatures.items()}
         tf.saved_model.save(module, directory, signatures=concrete)
@@ -54,25 +58,23 @@ def make(network: Network, form: str = "stateless") -> bytes:
             ) from error
 
 
-def _specs(tf: Any, network: Network) -> tuple[list[Any], Any, Any, Any]:
+def _specs(tf: Any, network: Network, batch: int | None) -> tuple[list[Any], Any, Any, Any]:
     """Of the weights, x, y and lr."""
     weights = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in network.shapes.items()]
-    x = tf.TensorSpec([None, *network.incoming], tf.float32, name="x")
-    y = tf.TensorSpec([None, network.classes], tf.float32, name="y")
+    x = tf.TensorSpec([batch, *network.incoming], tf.float32, name="x")
+    y = tf.TensorSpec([batch, network.outputs], tf.float32, name="y")
     return weights, x, y, tf.TensorSpec([1], tf.float32, name="lr")
 
 
-def _stateless(tf: Any, network: Network) -> tuple[Any, dict[str, Any]]:
-    from gossamer.trainers.tflite_layers import cross_entropy
-
+def _stateless(tf: Any, network: Network, batch: int | None) -> tuple[Any, dict[str, Any]]:
     names = list(network.shapes)
-    weights, x, y, lr = _specs(tf, network)
+    weights, x, y, lr = _specs(tf, network, batch)
 
     def train(*given: Any) -> dict[str, Any]:
         current, (x, y, lr) = list(given[:-3]), given[-3:]
         with tf.GradientTape() as tape:
             tape.watch(current)
-            loss = cross_entropy(network.forward(dict(zip(names, current, strict=True)), x), y)
+            loss = network.loss(network.forward(dict(zip(names, current, strict=True)), x), y)
         gradients = tape.gradient(loss, current)
         new = {f"new_{name}": w - lr * g for name, w, g in zip(names, current, gradients, strict=True)}
         return {**new, "loss": tf.reshape(loss, [1])}
@@ -86,17 +88,15 @@ def _stateless(tf: Any, network: Network) -> tuple[Any, dict[str, Any]]:
     return module, {"train": module.train, "infer": module.infer}
 
 
-def _get_set(tf: Any, network: Network) -> tuple[Any, dict[str, Any]]:
-    from gossamer.trainers.tflite_layers import cross_entropy
-
-    specs, x, y, lr = _specs(tf, network)
+def _get_set(tf: Any, network: Network, batch: int | None) -> tuple[Any, dict[str, Any]]:
+    specs, x, y, lr = _specs(tf, network, batch)
     module = tf.Module()
     module.kept = {name: tf.Variable(tf.zeros(shape), name=name) for name, shape in network.shapes.items()}
 
     def train(x: Any, y: Any, lr: Any) -> dict[str, Any]:
         kept = list(module.kept.values())
         with tf.GradientTape() as tape:
-            loss = cross_entropy(network.forward(module.kept, x), y)
+            loss = network.loss(network.forward(module.kept, x), y)
         for w, g in zip(kept, tape.gradient(loss, kept), strict=True):
             w.assign(w - lr * g)
         return {"loss": tf.reshape(loss, [1])}
@@ -151,9 +151,11 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, help="where to write the model")
-    parser.add_argument("--input", required=True, help="shape of one example: 64, or 100x6 for 100 samples of 6 sensors")
+    parser.add_argument("--input", required=True, help="shape of one example: 64, or 100x6 (100 samples of 6 sensors)")
     parser.add_argument("--layers", required=True, help=f"comma-separated: {LAYERS}")
+    parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0])
     parser.add_argument("--form", choices=FORMS, default=FORMS[0])
+    parser.add_argument("--batch", type=int, default=None, help="a fixed batch size (default: any)")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -168,14 +170,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _made(options: argparse.Namespace) -> bytes:
     try:
-        from gossamer.trainers.tflite_layers import network
+        from gossamer.trainers.tflite_layers import cross_entropy, network, squared_error
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"making a .tflite file needs {error.name}: pip install 'gossamer[tflite-make]', on this machine only"
         ) from error
     incoming, layers = parse_input(options.input), parse_layers(options.layers)
+    loss = cross_entropy if options.loss == LOSSES[0] else squared_error
     try:
-        return make(network(incoming, layers), options.form)
+        return make(network(incoming, layers, loss), options.form, batch=options.batch)
     except (IndexError, ValueError) as error:
         raise InputError(f"--input {options.input} does not go with --layers {options.layers}: {error}") from error
 

@@ -8,7 +8,7 @@ What the file must have: `gossamer.trainers.tflite_file`; how to make one: `goss
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ class TFLiteTrainer:
 
     ``x`` (n, ...) and ``y`` are the device's examples; ``y`` holds class numbers (n,), or targets of the shape that the
     file's ``y`` has. ``held_out`` is a pair of the same kind that no fit sees; without it `evaluate` uses the training
-    data. ``metric(outputs, y)`` judges in the place of accuracy.
+    data. ``metric(outputs, y)`` judges in the place of accuracy. ``order`` names the weights in the order in which they
+    form the model (None: alphabetically), for a job that trainers of other kinds take part in, too.
 
     ``start`` is model version 0: "drawn" from the job's seed (matrices uniform by their inputs, vectors zero); "given",
     what a file of the get-set form holds; or the weights themselves, name -> array. The last two must be the same on
@@ -66,11 +67,12 @@ class TFLiteTrainer:
         held_out: tuple[Array, Array] | None = None,
         *,
         metric: Metric | None = None,
+        order: Sequence[str] | None = None,
         start: str | Mapping[str, Array] = "drawn",
         axes: Mapping[int, tuple[int, ...]] | None = None,
     ) -> None:
         self._file = ModelFile(Path(model_file))
-        self._program = self._file.program()
+        self._program = self._file.program(order)
         self.names = list(self._program.shapes)
         self.shapes = list(self._program.shapes.values())
         self.metric = metric
@@ -96,8 +98,8 @@ class TFLiteTrainer:
         self._check(weights)
         if self._fixed not in (0, config.batch_size):
             raise TrainerFailed(
-                f"{self._file.path} trains with batches of {self._fixed}, and the job asks for {config.batch_size}: set "
-                "the job's batch_size, or make the file with an unknown batch size"
+                f"{self._file.path} trains with batches of {self._fixed}, and the job asks for {config.batch_size}: "
+                "set the job's batch_size, or make the file with an unknown batch size"
             )
         rng, terms = fit_generator(config), Terms(weights, config)
         self._program.load(weights)

@@ -5,14 +5,13 @@ Builtin operations alone, no delegates, one thread: so that a fit repeats to the
 * stateless: ``train(weights..., x, y, lr) -> new_weights..., loss`` and ``infer(weights..., x)``;
 * get-set: ``train(x, y, lr) -> loss``, ``infer(x)``, ``get_weights(one)`` and ``set_weights(weights...)``.
 
-``lr``, ``one`` and ``loss`` have one element. ``train`` makes one step of plain gradient descent. The weights of a
-model are those arrays in the order of their names, which is the same in every runtime.
+``lr``, ``one`` and ``loss`` have one element. ``train`` makes one step of plain gradient descent.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,27 +85,30 @@ class ModelFile:
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{self.path} cannot be loaded: {explained(error)}") from error
 
-    def program(self) -> Program:
-        """The file in its form. Raises `InputError` for one that has neither."""
+    def program(self, order: Sequence[str] | None = None) -> Program:
+        """The file in its form; its weights in this order, or in that of their names.
+
+        Raises `InputError` for a file of neither form, or an order of other weights.
+        """
         if set(GET_SET) <= set(self.signatures):
-            return GetSet(self)
+            return GetSet(self, order)
         if set(self.inputs) > {"x", "y", "lr"}:
-            return Stateless(self)
+            return Stateless(self, order)
         raise InputError(
-            f"{self.path}: nothing tells its weights. Expected them as inputs of 'train' with outputs 'new_' and the same "
-            f"name, or the signatures {' and '.join(GET_SET)}: {HOW_TO_MAKE}"
+            f"{self.path}: nothing tells its weights. Expected them as inputs of 'train' with outputs 'new_' and the "
+            f"same name, or the signatures {' and '.join(GET_SET)}: {HOW_TO_MAKE}"
         )
 
 
 class Stateless:
     """Weights are inputs and outputs of ``train``: what comes out of one step goes into the next."""
 
-    def __init__(self, file: ModelFile) -> None:
+    def __init__(self, file: ModelFile, order: Sequence[str] | None) -> None:
         interpreter = file.interpreter()
         self._train = interpreter.get_signature_runner("train")
         self._infer = interpreter.get_signature_runner("infer")
         self._output = _output(file)
-        self.shapes = _shapes(file.inputs, set(file.inputs) - {"x", "y", "lr"}, file.path)
+        self.shapes = _shapes(file, file.inputs, set(file.inputs) - {"x", "y", "lr"}, order)
         given, made = file.signatures["infer"]["inputs"], file.signatures["train"]["outputs"]
         unmade = [name for name in self.shapes if NEW + name not in made]
         if unmade or set(given) != {*self.shapes, "x"}:
@@ -140,11 +142,11 @@ class Stateless:
 class GetSet:
     """The file's variables hold the weights. Every `load` starts a new interpreter: nothing else in it stays."""
 
-    def __init__(self, file: ModelFile) -> None:
+    def __init__(self, file: ModelFile, order: Sequence[str] | None) -> None:
         self._file = file
         self._output = _output(file)
         details = file.interpreter().get_signature_runner("set_weights").get_input_details()
-        self.shapes = _shapes(details, set(details), file.path)
+        self.shapes = _shapes(file, details, set(details), order)
         made = file.signatures["get_weights"]["outputs"]
         if set(made) != set(self.shapes):
             raise InputError(
@@ -187,8 +189,8 @@ def explained(error: Exception) -> str:
     flex = sorted(set(re.findall(r"Flex\w+", text)))
     if flex or "Select TensorFlow op" in text:
         return (
-            f"it needs TensorFlow operations that the small runtimes do not have ({', '.join(flex) or text[:120]}). Convert "
-            "it with TFLITE_BUILTINS alone, each gradient written by hand, as gossamer/trainers/tflite_layers.py does"
+            f"it needs TensorFlow operations that the small runtimes do not have ({', '.join(flex) or text[:120]}). "
+            "Convert it with TFLITE_BUILTINS alone, its gradients written by hand (gossamer/trainers/tflite_layers.py)"
         )
     return text[:400]
 
@@ -205,13 +207,13 @@ def _runtime() -> Any:
         from tflite_runtime import interpreter as legacy
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "TFLiteTrainer needs a runtime: pip install 'gossamer[tflite]' (ai-edge-litert), or 'gossamer[tflite-legacy]' "
-            "(tflite-runtime with numpy < 2)"
+            "TFLiteTrainer needs a runtime: pip install 'gossamer[tflite]' (ai-edge-litert), or "
+            "'gossamer[tflite-legacy]' (tflite-runtime with numpy < 2)"
         ) from error
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"tflite-runtime cannot be imported: {error}; {_numpy_advice()}") from error
     if int(np.__version__.split(".")[0]) >= 2:
-        raise ConfigError(f"tflite-runtime was built for numpy 1 and fails with numpy {np.__version__}: {_numpy_advice()}")
+        raise ConfigError(f"tflite-runtime is for numpy 1 and fails with numpy {np.__version__}: {_numpy_advice()}")
     return legacy
 
 
@@ -228,13 +230,17 @@ def _called(runner: Any, **inputs: Array) -> Mapping[str, Array]:
         raise InputError(f"the model file cannot be run: {explained(error)}") from error
 
 
-def _shapes(details: Mapping[str, Any], names: set[str], path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights, in the order of their names."""
+def _shapes(
+    file: ModelFile, details: Mapping[str, Any], names: set[str], order: Sequence[str] | None
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights, in their order."""
+    if order is not None and sorted(order) != sorted(names):
+        raise InputError(f"order: expected the weights {', '.join(sorted(names))}, got {', '.join(order)}")
     shapes = {}
-    for name in sorted(names):
+    for name in order or sorted(names):
         shape = tuple(int(side) for side in details[name]["shape_signature"])
         if details[name]["dtype"] is not np.float32 or not shape or min(shape) < 1:
-            raise InputError(f"{path}: expected weight {name} as float32 of a fixed shape, got {shape}")
+            raise InputError(f"{file.path}: expected weight {name} as float32 of a fixed shape, got {shape}")
         shapes[name] = shape
     return shapes
 

@@ -69,6 +69,18 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Any:
     return loss, gradient
 
 
+@tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
+def squared_error(outputs: Tensor, y: Tensor) -> Any:
+    """Two tensors (n, k) -> mean squared difference, a scalar."""
+    apart = outputs - y
+    count = tf.cast(tf.size(outputs), tf.float32)
+
+    def gradient(g: Tensor) -> tuple[Tensor, None]:
+        return g * (2.0 * apart / count), None
+
+    return tf.reduce_sum(apart * apart) / count, gradient
+
+
 def unfold(x: Tensor, taps: int, stride: int) -> Tensor:
     """(n, t, c) -> (n, t', taps * c), row i the samples from i * stride on."""
     length, channels = x.shape[1], x.shape[2]
@@ -125,7 +137,7 @@ class Dense:
         """See `Layer`."""
         return {"weight": (_product(incoming), self.units), "bias": (self.units,)}
 
-    def outgoing(self, incoming: Shape) -> Shape:
+    def outgoing(self, incoming: Shape) -> Shape:  # noqa: ARG002 - a layer's form
         """See `Layer`."""
         return (self.units,)
 
@@ -162,7 +174,7 @@ class Conv:
 class Pool:
     """Mean and maximum over time: (t, c) -> (2 c,)."""
 
-    def shapes(self, incoming: Shape) -> dict[str, Shape]:
+    def shapes(self, incoming: Shape) -> dict[str, Shape]:  # noqa: ARG002 - a layer's form
         """See `Layer`."""
         return {}
 
@@ -170,7 +182,7 @@ class Pool:
         """See `Layer`."""
         return (2 * incoming[1],)
 
-    def apply(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    def apply(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:  # noqa: ARG002 - a layer's form
         """See `Layer`."""
         return mean_and_maximum(x)
 
@@ -179,17 +191,18 @@ class Pool:
 class Network:
     """What `make_tflite` makes a file of: named weights, and a function of them and a batch.
 
-    ``forward(weights, x)`` maps a dict of tensors and x (n, ``*incoming``) to logits (n, ``classes``). One's own needs
-    gradients that convert: the functions of this module have them.
+    ``forward(weights, x)`` maps a dict of tensors and x (n, ``*incoming``) to (n, ``outputs``); ``loss(outputs, y)`` to
+    a scalar. One's own need gradients that convert: the functions of this module have them.
     """
 
     incoming: Shape
-    classes: int
+    outputs: int
     shapes: dict[str, Shape]
     forward: Callable[[dict[str, Tensor], Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
 
 
-def network(incoming: Shape, layers: list[Layer]) -> Network:
+def network(incoming: Shape, layers: list[Layer], loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy) -> Network:
     """The layers one after the other, a relu behind each that has weights but the last."""
     shapes: dict[str, Shape] = {}
     shape = incoming
@@ -206,7 +219,7 @@ def network(incoming: Shape, layers: list[Layer]) -> Network:
                 x = relu(x)
         return x
 
-    return Network(incoming, shape[0], shapes, forward)
+    return Network(incoming, shape[0], shapes, forward, loss)
 
 
 def _product(shape: Shape) -> int:
