@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gossamer-tests"
 INSTALL_SECONDS = 1500
 
-AGENT = ("paho-mqtt>=2.0", "cbor2>=5.4,<7", "cryptography>=40")
+AGENT = ("paho-mqtt>=2.0", "cbor2>=5.4,<7", "cryptography>=40", "pytest>=8,<10")
 DATA = ("scikit-learn>=1.3",)
 DATA_ONLY = ("seglearn==1.2.5",)
 """For the file in its wheel: installed without what it depends on."""
@@ -32,8 +32,9 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "torch": (TORCH, "numpy>=2,<3", *AGENT, *DATA),
     "tflite": ("ai-edge-litert>=1.3", "numpy>=2,<3", *AGENT, *DATA),
     "tflite-legacy": ("tflite-runtime>=2.14", "numpy<2", *AGENT, *DATA),
+    "tflite-make": ("tensorflow-cpu==2.21.0",),
 }
-"""Name of the project's extra -> packages. Size: 1.2 GB for torch, 0.4 GB for each of the others."""
+"""Name of the project's extra -> packages. Size: 1.2 GB for torch and for tflite-make, 0.4 GB for each of the others."""
 
 
 def python_of(name: str, cache: Path = CACHE) -> Path:
@@ -61,8 +62,9 @@ def _make(home: Path, packages: Sequence[str]) -> None:
     pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     index = ["--extra-index-url", TORCH_INDEX] if TORCH in packages else []
-    for more in ([*index, *packages], ["--no-deps", *DATA_ONLY]):
-        subprocess.run([*pip, *more], check=True, timeout=INSTALL_SECONDS, env=environment)
+    more = [["--no-deps", *DATA_ONLY]] if DATA[0] in packages else []
+    for arguments in [[*index, *packages], *more]:
+        subprocess.run([*pip, *arguments], check=True, timeout=INSTALL_SECONDS, env=environment)
 
 
 def environment_variables(**more: str) -> dict[str, str]:
