@@ -29,7 +29,7 @@ _STDERR_LINES = 3
 _FAREWELL_SECONDS = 2.0
 _GLANCE_SECONDS = 0.01
 _READ_BYTES = 1 << 16
-_LAST_ANSWERS = frozenset({"update", "abstain", "bad-model", "initial", "figures"})
+_LAST_ANSWERS = frozenset({"update", "abstain", "too-long", "bad-model", "initial", "figures"})
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Answer = dict[str, Any]
