@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import gossamer
-from gossamer.cli import agent, broker, codec, config, demo, fleet, job, page, plan, serve, wire
+from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, serve, wire
 
 app = typer.Typer(
     name="gossamer",
@@ -42,6 +42,7 @@ app.command("serve")(serve.serve)
 app.command("page")(page.page)
 app.command("broker")(broker.broker)
 app.command("config")(config.config)
+app.command("doctor")(doctor.doctor)
 app.add_typer(agent.app, name="agent")
 app.add_typer(serve.bridge_app, name="bridge")
 app.add_typer(serve.aggregator_app, name="aggregator")

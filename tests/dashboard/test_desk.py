@@ -11,10 +11,13 @@ import sqlalchemy as sa
 
 from gossamer.aggregator.engine import Progress
 from gossamer.aggregator.status import read_status
-from gossamer.aggregator.store import Store, devices, jobs, rejections, rounds, schema
+from gossamer.aggregator.store import Store, absences, accounts, devices, jobs, rejections, rounds, schema
+from gossamer.aggregator.store.absences import AbsenceRow
+from gossamer.aggregator.store.accounts import AccountRow
 from gossamer.dashboard.desk import DEVICES_SECONDS, LOOK_SECONDS, Desk
 from gossamer.dashboard.device_rows import Asked
 from gossamer.dashboard.follower import BATCH, Follower
+from gossamer.wire.codes import Absence
 from tests.aggregator.fleets import Fleet
 from tests.cli.jobs import BAD, Spoilt
 
@@ -240,3 +243,56 @@ def test_rejections_newest_first(tmp_path: Path) -> None:
     at = [each["at"] for each in told["updates"]]
     assert at == sorted(at, reverse=True)
     made.store.close()
+
+
+def test_why_devices_stay_out_and_what_they_have_spent(fleet: Fleet) -> None:
+    advance(fleet, 1)
+    first, second = fleet.cohort(1)
+    others = [name for name in fleet.names if name not in (first, second)]
+    with fleet.store.write() as db:
+        absences.keep(db, AbsenceRow(first, 1, 1, Absence.BATTERY, "battery 12 %, wanted 30 %", 5.0))
+        absences.keep(db, AbsenceRow(others[0], 1, 0, Absence.METERED, "metered", 4.0))
+        absences.keep(db, AbsenceRow(others[1], 7, 0, Absence.LOAD, "of another job", 4.0))
+        accounts.keep(db, AccountRow(first, "2026-11", 1_930_000, 2_000_000, "pi-4", 5.0))
+    desk, clock = desk_of(fleet)
+    shown = desk.job(1)
+    assert shown is not None
+    assert shown["cohort"]["reasons"] == {"battery": 1}
+    assert shown["bytes"]["devices"]["spent_bytes"] == 1_930_000
+    rows = {row["device"]: row for row in desk.devices(Asked())["devices"]}
+    assert (rows[first]["standing"], rows[first]["detail"]) == ("absent", "battery 12 %, wanted 30 %")
+    assert (rows[first]["spent_bytes"], rows[first]["budget_bytes"], rows[first]["profile"]) == (
+        1930000,
+        2000000,
+        "pi-4",
+    )
+    assert (rows[others[0]]["standing"], rows[others[0]]["reason"]) == ("offline", "metered")
+    assert rows[others[1]]["reason"] == ""
+    assert 'gossamer_devices_absent{reason="battery"} 1' in desk.metrics()
+    assert "gossamer_ledger_spent_bytes 1930000" in desk.metrics()
+    # It has thought better of it.
+    fleet.put(first, 1)
+    fleet.put(second, 1)
+    later(clock)
+    assert desk.job(1)["cohort"]["standing"] == {"arrived": 2}  # type: ignore[index]
+    # Its next turn is another round: what it said of the last one is over.
+    advance(fleet, 0)
+    while first not in fleet.cohort(fleet.manifest().round):
+        advance(fleet, 1)
+    later(clock)
+    rows = {row["device"]: row for row in desk.devices(Asked())["devices"]}
+    assert (rows[first]["called"], rows[first]["reason"]) == (True, "")
+
+
+def test_an_absence_is_a_change_of_the_devices(fleet: Fleet) -> None:
+    advance(fleet, 0)
+    desk, clock = desk_of(fleet)
+    before = desk.look()
+    with fleet.store.write() as db:
+        absences.keep(db, AbsenceRow("d0", 1, 0, Absence.BATTERY, "", 5.0))
+    later(clock)
+    assert desk.look() == {**before, "devices": before["devices"] + 1}
+    with fleet.store.write() as db:
+        accounts.keep(db, AccountRow("d0", "2026-11", 1, 0, "", 6.0))
+    later(clock)
+    assert desk.look() == {**before, "devices": before["devices"] + 2}

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from gossamer.aggregator.store.absences import AbsenceRow
+from gossamer.aggregator.store.accounts import AccountRow
 from gossamer.aggregator.store.devices import Device, DeviceState
 from gossamer.dashboard.asking import asked
-from gossamer.dashboard.device_rows import Absent, Account, Asked, DeviceRow, OpenRound, chosen, row_of
+from gossamer.dashboard.device_rows import Asked, DeviceRow, OpenRound, chosen, row_of
 from gossamer.dashboard.views import ledgers_view
 from gossamer.errors import InputError
+from gossamer.wire.codes import Absence
 
-ROUND = OpenRound(job=1, version=7, called=frozenset({0, 1, 2, 3, 4}), arrived=frozenset({"d0"}))
-NOW = Absent("battery", "battery 12 %, wanted 30 %", True, 5.0)
-EARLIER = Absent("metered", "the link is metered", False, 4.0)
+ROUND = OpenRound(job=1, version=7, round=7, called=frozenset({0, 1, 2, 3, 4}), arrived=frozenset({"d0"}))
+NOW = AbsenceRow("d", 1, 7, Absence.BATTERY, "battery 12 %, wanted 30 %", 5.0)
+EARLIER = AbsenceRow("d", 1, 6, Absence.METERED, "the link is metered", 4.0)
+
+
+def account(month: str, spent: int, budget: int, profile: str = "") -> AccountRow:
+    return AccountRow("d", month, spent, budget, profile, 3.0)
 
 
 def device(
@@ -21,8 +28,8 @@ def device(
     return Device(f"d{index}", index, "00", b"", state, job, 6, 1, online, seen)
 
 
-def row(found: Device, absent: Absent | None = None, account: Account | None = None) -> DeviceRow:
-    return row_of(found, ROUND, absent, account)
+def row(found: Device, absent: AbsenceRow | None = None, told: AccountRow | None = None) -> DeviceRow:
+    return row_of(found, ROUND, absent, told)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +48,7 @@ def row(found: Device, absent: Absent | None = None, account: Account | None = N
         (device(0, state=DeviceState.REVOKED), None, "arrived", ""),
     ],
 )
-def test_standing(found: Device, absent: Absent | None, standing: str, reason: str) -> None:
+def test_standing(found: Device, absent: AbsenceRow | None, standing: str, reason: str) -> None:
     made = row(found, absent)
     assert (made.standing, made.reason) == (standing, reason)
 
@@ -58,8 +65,8 @@ def fleet(n: int) -> list[DeviceRow]:
         revoked = index % 100 == 99
         state = DeviceState.REVOKED if revoked else DeviceState.ENROLLED
         found = device(index, online=index % 10 != 0, state=state, seen=float(index))
-        account = Account("2026-11", index, 2 * n, "pi-4") if index % 2 else None
-        made.append(row_of(found, ROUND, EARLIER if index % 50 == 7 else None, account))
+        told = account("2026-11", index, 2 * n, "pi-4") if index % 2 else None
+        made.append(row_of(found, ROUND, EARLIER if index % 50 == 7 else None, told))
     return made
 
 
@@ -111,10 +118,10 @@ def test_what_nobody_can_ask_for(given: dict[str, str]) -> None:
 def test_ledgers_of_the_month() -> None:
     told = ledgers_view(
         [
-            row(device(1), None, Account("2026-11", 500, 400, "")),
-            row(device(2), None, Account("2026-11", 100, 400, "")),
-            row(device(3), None, Account("2026-11", 50, 0, "pi-4")),
-            row(device(4), None, Account("2026-10", 9_999, 400, "")),
+            row(device(1), None, account("2026-11", 500, 400, "")),
+            row(device(2), None, account("2026-11", 100, 400, "")),
+            row(device(3), None, account("2026-11", 50, 0, "pi-4")),
+            row(device(4), None, account("2026-10", 9_999, 400, "")),
             row(device(5)),
         ]
     )
