@@ -1,7 +1,7 @@
 """Measuring this machine, and keeping the figures beside its profile.
 
-The measurements run in a child (:mod:`gossamer.firmware_profiles.measure`), as a fit does: its start is one of them, and
-its memory is its own.
+The measurements run in a child (:mod:`gossamer.firmware_profiles.measure`), as a fit does: its start is one of them,
+and its memory is its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def measure_here(seconds: float, directory: Path, progress: Callable[[str, int, 
     """Figures of this machine, as a calibration file names them.
 
     Args:
-        seconds: for each step; directory: where durability is measured, on the disk that holds the agent's state.
+        seconds: for each step.
+        directory: where durability is measured: on the disk that holds the agent's state.
         progress: hears the step, its number and their count.
 
     Raises:
@@ -60,7 +61,8 @@ def _heard(child: subprocess.Popen[str], began: float, progress: Callable[[str, 
             result: dict[str, Any] = {"start_milliseconds": start, **said["result"]}
             return result
     raise TrainerFailed(
-        f"the measuring process ended with exit code {child.wait()} and no result: what it wrote is above; is numpy there?"
+        f"the measuring process ended with exit code {child.wait()} and no result; what it wrote is above: "
+        "is numpy installed?"
     )
 
 
@@ -90,5 +92,5 @@ def keep(profile: DeviceProfile, figures: Mapping[str, Any], path: Path, day: st
         Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
     except OSError as error:
-        raise ConfigError(f"cannot keep the calibration at {path}: {error}; name a directory with --profiles") from error
+        raise ConfigError(f"cannot keep the calibration at {path}: {error}; name another with --profiles") from error
     return found

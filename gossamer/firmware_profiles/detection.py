@@ -16,7 +16,8 @@ from gossamer.firmware_profiles.profiles import DeviceProfile
 
 GENERIC = {"x86-64": "generic-x86", "armv7": "generic-armv7"}
 _ARCHITECTURE_OF_MACHINE = {
-    "x86_64": "x86-64", "amd64": "x86-64", "aarch64": "aarch64", "arm64": "aarch64", "armv7l": "armv7", "armv8l": "armv7",
+    "x86_64": "x86-64", "amd64": "x86-64", "aarch64": "aarch64", "arm64": "aarch64", "armv7l": "armv7",
+    "armv8l": "armv7",
 }  # fmt: skip
 _LINK_OF_PREFIX = (
     ("wwan", "lte-m"), ("ppp", "gprs"), ("wwp", "lte-m"), ("wl", "wifi"), ("eth", "ethernet"), ("en", "ethernet"),

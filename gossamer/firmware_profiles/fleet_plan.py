@@ -140,7 +140,8 @@ def plans_toml(plans: Sequence[ModelPlan], made_by: str) -> str:
             chosen[plan.wish.device.name] = plan
     lines = [f"# Made by: {made_by}"]
     for name, plan in sorted(chosen.items()):
-        lines += ["", f"[plans.{name}]", f"codec = {json.dumps(plan.best.codec)}", f"local_epochs = {plan.local_epochs}"]
+        lines += ["", f"[plans.{name}]", f"codec = {json.dumps(plan.best.codec)}"]
+        lines += [f"local_epochs = {plan.local_epochs}"]
     return "\n".join(lines) + "\n"
 
 
