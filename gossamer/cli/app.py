@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import gossamer
-from gossamer.cli import agent, broker, codec, config, demo, fleet, job, plan, serve, wire
+from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, serve, wire
 
 app = typer.Typer(
     name="gossamer",
@@ -39,8 +39,10 @@ def gossamer_command(
 app.command("demo")(demo.demo)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
+app.command("page")(page.page)
 app.command("broker")(broker.broker)
 app.command("config")(config.config)
+app.command("doctor")(doctor.doctor)
 app.add_typer(agent.app, name="agent")
 app.add_typer(serve.bridge_app, name="bridge")
 app.add_typer(serve.aggregator_app, name="aggregator")

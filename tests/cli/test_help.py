@@ -30,8 +30,8 @@ COMMANDS = dict(leaves(TREE))
 
 
 def test_the_tree_is_the_documented_one() -> None:
-    expected = "demo plan serve broker config agent-run bridge-run aggregator-run fleet-init fleet-enroll fleet-revoke"
-    expected += " fleet-list job-create job-list job-show job-export job-metrics wire-decode codec-list codec-measure"
+    expected = "demo plan serve broker config doctor agent-run bridge-run aggregator-run fleet-init fleet-enroll"
+    expected += " fleet-revoke fleet-list job-create job-list job-show job-export job-metrics wire-decode codec-list codec-measure"
     assert {"-".join(path) for path in COMMANDS} == set(expected.split())
 
 
