@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import gossamer
-from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, serve, wire
+from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, profiles, serve, wire
 
 app = typer.Typer(
     name="gossamer",
@@ -48,5 +48,6 @@ app.add_typer(serve.bridge_app, name="bridge")
 app.add_typer(serve.aggregator_app, name="aggregator")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(job.app, name="job")
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(wire.app, name="wire")
 app.add_typer(codec.app, name="codec")
