@@ -38,7 +38,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class ChildSettings:
-    """What to run and its limits. ``memory_bytes`` 0: no limit."""
+    """What to run and its limits. ``memory_bytes`` 0: no limit. ``arguments``: a script's ``sys.argv[1:]``."""
 
     trainer: str
     options: Mapping[str, Any]
@@ -47,6 +47,7 @@ class ChildSettings:
     memory_bytes: int = 0
     threads: int = 1
     nice: int = 0
+    arguments: tuple[str, ...] = ()
 
 
 class TrainerProcess:
@@ -64,6 +65,7 @@ class TrainerProcess:
             "trainer": settings.trainer,
             "options": dict(settings.options),
             "path": [str(each) for each in settings.path],
+            "arguments": list(settings.arguments),
             "memory_bytes": settings.memory_bytes,
             "nice": settings.nice,
         }
