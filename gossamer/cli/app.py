@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 import gossamer
-from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, serve, wire
+from gossamer.cli import (
+    agent,
+    broker,
+    codec,
+    config,
+    demo,
+    doctor,
+    fleet,
+    init,
+    job,
+    page,
+    plan,
+    serve,
+    train,
+    wire,
+)
 
 app = typer.Typer(
     name="gossamer",
@@ -37,6 +52,8 @@ def gossamer_command(
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
+app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
 app.command("page")(page.page)
