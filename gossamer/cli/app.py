@@ -7,22 +7,9 @@ from typing import Annotated
 import typer
 
 import gossamer
-from gossamer.cli import (
-    agent,
-    broker,
-    codec,
-    config,
-    demo,
-    doctor,
-    fleet,
-    init,
-    job,
-    page,
-    plan,
-    serve,
-    train,
-    wire,
-)
+from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, profiles, serve, wire
+from gossamer.cli import init as init_project
+from gossamer.cli import train as train_project
 
 app = typer.Typer(
     name="gossamer",
@@ -52,8 +39,8 @@ def gossamer_command(
 
 
 app.command("demo")(demo.demo)
-app.command("init")(init.init)
-app.command("train")(train.train)
+app.command("init")(init_project.init)
+app.command("train")(train_project.train)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
 app.command("page")(page.page)
@@ -65,5 +52,6 @@ app.add_typer(serve.bridge_app, name="bridge")
 app.add_typer(serve.aggregator_app, name="aggregator")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(job.app, name="job")
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(wire.app, name="wire")
 app.add_typer(codec.app, name="codec")

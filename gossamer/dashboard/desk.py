@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,15 @@ import gossamer
 from gossamer.aggregator.cohort import cohort
 from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.status import JobStatus, status_of
-from gossamer.aggregator.store import Store, devices, inbox, jobs, pulse, rejections, rounds
+from gossamer.aggregator.store import Store, absences, accounts, devices, inbox, jobs, pulse, rejections, rounds
+from gossamer.aggregator.store.absences import AbsenceRow
+from gossamer.aggregator.store.accounts import AccountRow
 from gossamer.aggregator.store.jobs import JobRow
 from gossamer.dashboard import device_rows, views
 from gossamer.dashboard.device_rows import Asked, DeviceRow, OpenRound
 from gossamer.dashboard.follower import Follower
 from gossamer.dashboard.meter import Meter
 from gossamer.dashboard.metrics import page_metrics
-from gossamer.dashboard.told import Told, read_told
 
 LOOK_SECONDS = 0.5
 #: A fleet of thousands is heard every second: its table is read again this often, no oftener.
@@ -188,7 +189,8 @@ class Desk:
 
         def read(db: Connection) -> list[DeviceRow]:
             found = self._once("devices", self._revisions["devices"], devices.every)
-            return rows_of(db, number, found, self._once("told", self._revisions["devices"], read_told))
+            told = self._once("accounts", self._revisions["devices"], accounts.latest)
+            return rows_of(db, number, found, told)
 
         rows: list[DeviceRow] = self._once(("rows", number), revision, read)
         return rows
@@ -220,23 +222,23 @@ def brief(status: JobStatus) -> Json:
     }
 
 
-def rows_of(db: Connection, number: int | None, found: Sequence[devices.Device], told: Told) -> list[DeviceRow]:
-    """All devices against the open round of a job; without a job, or with a finished one, nobody is called."""
+def rows_of(
+    db: Connection, number: int | None, found: Sequence[devices.Device], told: Mapping[str, AccountRow]
+) -> list[DeviceRow]:
+    """All devices against the open round of a job; without a job, or with a finished one, nobody is called.
+
+    Why a device is absent is shown as long as its last turn is not over: a cycle's length.
+    """
     job = None if number is None else jobs.get(db, number)
-    open_round, latest = OpenRound(0, 0), None
-    since = 0
+    open_round = OpenRound(0, 0)
+    absent: Mapping[str, AbsenceRow] = {}
     if job is not None:
         latest = rounds.latest(db, job.job)
         open_round = OpenRound(job.job, job.version)
         if latest is not None and job.state is not jobs.JobState.FINISHED:
             settings = JobSettings.from_json(job.settings)
+            called = cohort(settings, latest.devices, latest.round)
             arrived = inbox.senders(db, job.job, latest.round)
-            open_round = OpenRound(job.job, job.version, cohort(settings, latest.devices, latest.round), arrived)
-            since = latest.round - settings.cohorts + 1
-    now = None if latest is None else latest.round
-    return [
-        device_rows.row_of(
-            device, open_round, told.absent(device.id, open_round.job, now, since), told.accounts.get(device.id)
-        )
-        for device in found
-    ]
+            open_round = OpenRound(job.job, job.version, latest.round, called, arrived)
+            absent = absences.since(db, job.job, latest.round - settings.cohorts + 1)
+    return [device_rows.row_of(device, open_round, absent.get(device.id), told.get(device.id)) for device in found]
