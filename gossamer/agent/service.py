@@ -18,8 +18,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gossamer.agent.config import AgentSettings, load
-from gossamer.agent.contact import Contact
+from gossamer.agent.config import AgentSettings, Script, load, with_script
+from gossamer.agent.contact import Contact, MakeLink
 from gossamer.agent.journal import Log, Systemd, make_log
 from gossamer.agent.ledger import LedgerWriter
 from gossamer.agent.progress import Progress
@@ -31,13 +31,16 @@ _LONGEST_SLEEP_SECONDS = 5.0
 PRIVATE_KEY_BYTES = 32
 
 
-def run_agent(config: Path) -> int:
-    """Run the agent of a configuration file until SIGTERM or SIGINT; return the exit code."""
+def run_agent(config: Path, script: Script | None = None) -> int:
+    """Run the agent of a configuration file until SIGTERM or SIGINT; return the exit code.
+
+    ``script``: where the trainer is, in the place of what the configuration says.
+    """
     log = make_log()
     with contextlib.suppress(OSError, ValueError):  # no stderr to write to
         faulthandler.enable()  # the watchdog ends a hung agent by SIGABRT: the log then says where it hung
     try:
-        agent = Agent(load(config), log)
+        agent = Agent(with_script(load(config), script), log)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: agent.stop())
         agent.run()
@@ -50,12 +53,15 @@ def run_agent(config: Path) -> int:
 class Agent:
     """One device's agent. Raises :class:`ConfigError` for a key that cannot be used."""
 
-    def __init__(self, settings: AgentSettings, log: Log) -> None:
+    def __init__(
+        self, settings: AgentSettings, log: Log, *, systemd: Systemd | None = None, make_link: MakeLink | None = None
+    ) -> None:
         self.settings = settings
+        self._make_link = make_link
         self._log = log
         self._key = device_key(settings)
         self._fleet_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.fleet_public_key))
-        self._systemd = Systemd()
+        self._systemd = Systemd() if systemd is None else systemd
         self._ledger = LedgerWriter()
         self._progress = Progress(settings.broker.connect_timeout_seconds, time.monotonic())
         self._complaint = ""
@@ -91,7 +97,7 @@ class Agent:
                 selector.register(self._wake_reader, selectors.EVENT_READ)
                 contact = Contact(
                     self.settings, store, selector, self._log, self._ledger, self._key, self._fleet_key,
-                    stop=self._asked,
+                    stop=self._asked, make_link=self._make_link,
                 )  # fmt: skip
                 self._systemd.ready()
                 try:
