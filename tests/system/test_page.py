@@ -128,6 +128,9 @@ def stay_out(desk: Tab, fleet: World) -> None:
 def test_pictures(desk: Tab, fleet: World, browser: Browser) -> None:
     """Not a picture in a plain run, but the same way to it."""
     for name, more in (("page", {}), ("page-dark", {"dark": True}), ("page-phone", PHONE)):
+        if PICTURES:
+            with fleet.paused():
+                stay_out(desk, fleet)
         with tab(browser, fleet.url, **more) as found:  # type: ignore[arg-type]
             found.until(LIVE)
             found.until("document.querySelector('#spent canvas')")
