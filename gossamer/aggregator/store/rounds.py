@@ -83,6 +83,13 @@ def reports(db: Connection, job: int, last: int | None = None) -> list[str]:
     return found[::-1]
 
 
+def durations(db: Connection, job: int, last: int) -> list[float]:
+    """Return how many seconds each of the ``last`` sealed rounds was open, newest first."""
+    query = sa.select(table.c.opened_at, table.c.sealed_at).where(table.c.job == job, table.c.sealed_at.is_not(None))
+    rows = db.execute(query.order_by(table.c.round.desc()).limit(last))
+    return [row.sealed_at - row.opened_at for row in rows]
+
+
 def set_state(db: Connection, job: int, round_: int, state: RoundState) -> None:
     """Move a round on."""
     _change(db, job, round_, state=state.value)
