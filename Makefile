@@ -23,7 +23,7 @@ test: $(STAMP) lint types ## everything but the system tests (under 10 minutes o
 	$(BIN)/python -m pytest -q -m "not system" $(PARALLEL)
 
 test-system: $(STAMP) ## whole fleets, emulated links, kill -9: as root for the network namespaces
-	@scripts/need mosquitto ip ethtool qemu-aarch64-static debootstrap
+	@scripts/need mosquitto nats-server rabbitmq-server chromium ip ethtool qemu-aarch64-static qemu-arm-static debootstrap
 	$(BIN)/python -m pytest -q -m system $(PARALLEL)
 
 lint: $(STAMP) ## ruff and the import rule

@@ -1,7 +1,8 @@
-"""Real brokers for tests: Mosquitto with or without TLS and access control, and the embedded one.
+"""Real brokers for tests: Mosquitto with or without TLS and access control, the embedded one, NATS, RabbitMQ.
 
 A broker is a context manager that yields where it listens. ``BROKERS`` names those that every
-conformance test runs over; a new one is added there and thereby tested.
+conformance test runs over; a new one is added there and thereby tested. Those in ``SLOW_BROKERS`` are
+Debian packages of their own (scripts/need) and run with the system tests only.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import contextlib
 import datetime
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,6 +34,11 @@ from gossamer.mqtt import MqttSettings, TlsSettings
 HOST = "127.0.0.1"
 START_SECONDS = 10.0
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+NATS = shutil.which("nats-server") or "/usr/sbin/nats-server"
+#: The script itself: the one on the path changes to an account that cannot write the test's directory.
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+#: RabbitMQ waits 5 s for other members of a cluster of one, on a busy machine after 20 s of starting.
+RABBITMQ_START_SECONDS = 90.0
 
 
 @dataclass(slots=True)
@@ -86,22 +95,70 @@ def embedded(directory: Path, *, tls: bool = False) -> Iterator[Listening]:
         yield Listening(port, TlsSettings(ca_file=certificate) if certificate else None, kill, start)
 
 
+@contextlib.contextmanager
+def nats(directory: Path) -> Iterator[Listening]:
+    """Run NATS with JetStream, where its MQTT keeps sessions and retained messages."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    file = directory / "nats.conf"
+    file.write_text(
+        f'server_name: gossamer-test\nlisten: "{HOST}:{free_port()}"\n'
+        f'jetstream {{ store_dir: "{directory / "jetstream"}" }}\nmqtt {{ listen: "{HOST}:{port}" }}\n'
+    )
+    with _running([NATS, "-c", str(file)], port, directory / "nats.log") as (start, kill):
+        yield Listening(port, None, kill, start)
+
+
+@contextlib.contextmanager
+def rabbitmq(directory: Path) -> Iterator[Listening]:
+    """Run RabbitMQ with its MQTT plugin, as a node that only this machine can reach, with a name server of its own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port, names, distribution = free_port(), free_port(), free_port()
+    (directory / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
+    (directory / "rabbitmq.conf").write_text(
+        f"listeners.tcp.1 = {HOST}:{free_port()}\nmqtt.listeners.tcp.1 = {HOST}:{port}\n"
+        "mqtt.allow_anonymous = true\nlog.console = true\nlog.file = false\n"
+    )
+    environment = {
+        "HOME": str(directory), "ERL_EPMD_PORT": str(names), "ERL_EPMD_ADDRESS": HOST,
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null", "RABBITMQ_NODENAME": "gossamer@localhost",
+        "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(directory / "db"), "RABBITMQ_LOG_BASE": str(directory),
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+    }  # fmt: skip
+    epmd = ["epmd", "-port", str(names), "-address", HOST]
+    with (
+        _running(epmd, names, directory / "epmd.log"),
+        _running(
+            [RABBITMQ], port, directory / "rabbitmq.log", environment=environment, seconds=RABBITMQ_START_SECONDS
+        ) as (start, kill),
+    ):
+        yield Listening(port, None, kill, start)
+
+
 def _path(path: Path | None) -> str:
     return "None" if path is None else f"Path({str(path)!r})"
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int, log: Path) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
-    """Run a broker; yields (start, kill)."""
+def _running(
+    command: list[str], port: int, log: Path, *, environment: Mapping[str, str] | None = None,
+    seconds: float = START_SECONDS,
+) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:  # fmt: skip
+    """Run a broker; yields (start, kill). It has a process group of its own: RabbitMQ's is a shell and a machine."""
     child: list[subprocess.Popen[bytes]] = []
+    settings = {**os.environ, **(environment or {})}
 
     def start() -> None:
         with log.open("ab") as output:
-            child.append(subprocess.Popen(command, stdout=output, stderr=output))
-        _await_listener(port, child[-1], log)
+            child.append(subprocess.Popen(command, stdout=output, stderr=output, env=settings, start_new_session=True))
+        _await_listener(port, child[-1], log, seconds)
 
     def kill() -> None:
-        child[-1].kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child[-1].pid, signal.SIGKILL)
         child[-1].wait()
 
     start()
@@ -109,7 +166,9 @@ def _running(command: list[str], port: int, log: Path) -> Iterator[tuple[Callabl
         yield start, kill
     finally:
         child[-1].terminate()
-        child[-1].wait(5)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child[-1].wait(5)
+        kill()  # whatever is left of it
 
 
 #: Name -> context manager of one argument, a directory that is the broker's own.
@@ -117,7 +176,17 @@ BROKERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Listening]
     "mosquitto": mosquitto,
     "mosquitto-tls": lambda directory: mosquitto(directory, tls=True),
     "embedded": embedded,
+    "nats": nats,
+    "rabbitmq": rabbitmq,
 }
+#: Those that are for the system tests: they take seconds to start.
+SLOW_BROKERS = ("nats", "rabbitmq")
+
+
+def every_broker(*, system: bool = False) -> list[Any]:
+    """Names in ``BROKERS`` as parameters of a test; the slow ones, or with ``system`` all, are system tests."""
+    mark = pytest.mark.system
+    return [pytest.param(name, marks=mark if system or name in SLOW_BROKERS else ()) for name in BROKERS]
 
 
 def self_signed(directory: Path, host: str = HOST) -> tuple[Path, Path]:
@@ -148,8 +217,8 @@ def self_signed(directory: Path, host: str = HOST) -> tuple[Path, Path]:
     return paths
 
 
-def _await_listener(port: int, child: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _await_listener(port: int, child: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if child.poll() is not None:
             break

@@ -86,6 +86,7 @@ def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
 WITHOUT_JSON = {
     "serve": "runs until it is stopped", "broker": "runs until it is stopped", "agent run": "runs until it is stopped",
     "bridge run": "runs until it is stopped", "aggregator run": "runs until it is stopped",
+    "page": "runs until it is stopped",
     "job metrics": "prints what Prometheus reads",
 }  # fmt: skip
 
@@ -104,7 +105,7 @@ def test_brackets_in_a_help_text_are_shown(path: tuple[str, ...]) -> None:
             assert bracketed in shown
 
 
-@pytest.mark.parametrize("group", ["agent", "bridge", "aggregator", "fleet", "job", "wire"])
+@pytest.mark.parametrize("group", ["agent", "bridge", "aggregator", "fleet", "job", "profiles", "wire"])
 def test_a_group_alone_shows_its_help(group: str) -> None:
     shown = CliRunner().invoke(app, [group])
     assert "Usage:" in shown.output
