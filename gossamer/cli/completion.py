@@ -60,6 +60,11 @@ def device_profiles(incomplete: str) -> list[str]:
     return list(_beginning(_profiles("devices"), incomplete))
 
 
+def profiles(incomplete: str) -> list[str]:
+    """Names of profiles of both kinds that begin so."""
+    return device_profiles(incomplete) + link_profiles(incomplete)
+
+
 def link_profiles(incomplete: str) -> list[str]:
     """Names of link profiles that begin so."""
     return list(_beginning(_profiles("links"), incomplete))
