@@ -196,7 +196,7 @@ def _uncalled(around: RoundFacts, mine: DeviceFacts, members: Collection[int] | 
         text = f"it is not in the cohort of round {row.round}{_turn(around, index, members)}"
         return _plain(Verdict.OTHER_COHORT, text, mends.ITS_TURN)
     if around.state is JobState.PAUSED and around.row.round == around.latest:
-        return _plain(Verdict.PAUSED, f"job {around.name} is paused", mends.PAUSED)
+        return _plain(Verdict.PAUSED, f"job {around.name} is paused", mends.PAUSED, around.name)
     return None
 
 

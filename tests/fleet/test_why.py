@@ -176,7 +176,7 @@ def upload_of_an_old_round(case: Case) -> None:
         (never, Verdict.NEVER_SEEN, "never-seen", "never in contact", "carry its configuration"),
         (offline, Verdict.OFFLINE, "offline", "1 h ago", "power and signal"),
         (other_job, Verdict.OTHER_JOB, "other-job", "last spoke of job 7", "key job"),
-        (paused, Verdict.PAUSED, "paused", "job test is paused", "resume"),
+        (paused, Verdict.PAUSED, "paused", "job test is paused", "gossamer job resume test"),
         (battery, Verdict.ABSENT, "battery", "battery 12 %, wanted 30 %", "gates.battery_percent"),
         (spent, Verdict.ABSENT, "budget", "1.93 of 2.00 MB spent", "next month"),
         (rejected, Verdict.REJECTED, "bad-signature", "what it was", "revoke and enroll d"),
