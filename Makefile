@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Two test files at a time; a module whose tests share something expensive stays together by its xdist_group.
+PARALLEL ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-system lint types clean
@@ -18,11 +20,11 @@ demo: $(STAMP) ## ten devices train a model over MQTT on this machine (about 2 m
 
 test: $(STAMP) lint types ## everything but the system tests (under 10 minutes on 2 cores)
 	@scripts/need mosquitto
-	$(BIN)/python -m pytest -q -m "not system"
+	$(BIN)/python -m pytest -q -m "not system" $(PARALLEL)
 
 test-system: $(STAMP) ## whole fleets, emulated links, kill -9: as root for the network namespaces
-	@scripts/need mosquitto nats-server rabbitmq-server ip ethtool qemu-aarch64-static qemu-arm-static debootstrap
-	$(BIN)/python -m pytest -q -m system
+	@scripts/need mosquitto nats-server rabbitmq-server chromium ip ethtool qemu-aarch64-static qemu-arm-static debootstrap
+	$(BIN)/python -m pytest -q -m system $(PARALLEL)
 
 lint: $(STAMP) ## ruff and the import rule
 	$(BIN)/ruff check .

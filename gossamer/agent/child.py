@@ -21,6 +21,11 @@ PR_SET_PDEATHSIG = 1
 OOM_SCORE = "900"
 #: Environment variable with the parent's process id: who starts us may be dead before we ask to be told.
 PARENT_VARIABLE = "GOSSAMER_CHILD_OF"
+#: How libraries that do not raise MemoryError say that there is none left: torch, the loader of shared objects, libc.
+OUT_OF_MEMORY = ("can't allocate memory", "failed to map segment", "bad_alloc", "Cannot allocate memory")
+#: Of what an exception says: a line that a log can show.
+DETAIL_CHARACTERS = 400
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120 - no pathlib yet
 
 
 def main() -> None:
@@ -51,15 +56,27 @@ def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from work.serve(request)
     except GossamerError as error:
         yield {"type": "error", "kind": type(error).__name__, "detail": str(error)}
-    except MemoryError:
-        yield {"type": "error", "kind": "MemoryError", "detail": "out of memory; see fit_memory_bytes"}
     except Exception as error:
         import traceback
 
-        traceback.print_exc()  # whole to stderr, for the log; the last line in the answer
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        detail = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-        yield {"type": "error", "kind": "Exception", "detail": detail}
+        if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+            yield {"type": "error", "kind": "MemoryError", "detail": "out of memory; see fit_memory_bytes"}
+            return
+        traceback.print_exc()  # whole to stderr, for the log; one line in the answer
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:DETAIL_CHARACTERS]
+        yield {"type": "error", "kind": "Exception", "detail": f"{text} ({_place(error)})"}
+
+
+def _place(error: Exception) -> str:
+    """File and line where it happened: the innermost of the user's own, if there is one."""
+    import sysconfig
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), PACKAGE, "<")
+    own = [frame for frame in frames if not frame.filename.startswith(theirs)]
+    where = (own or frames)[-1]
+    return f"{where.filename}:{where.lineno}"
 
 
 def _die_with_parent() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ class AgentSettings:
     backoff_seed: int
     announce: bool
     trainer_path: list[Path]
+    trainer_arguments: list[str]
     fit_timeout_seconds: float
     fit_memory_bytes: int
     fit_threads: int
@@ -130,6 +131,15 @@ class AgentSettings:
         )
 
 
+@dataclass(frozen=True)
+class Script:
+    """A trainer that a program brings along; ``path`` and ``arguments`` as `trainer_path`, `trainer_arguments`."""
+
+    trainer: str
+    path: tuple[Path, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+
 _AT_MOST: dict[str, float] = {
     "chunk_bytes": MAX_CHUNK_BYTES, "window_chunks": MAX_WINDOW, "fit_nice": 19, "fit_threads": 1024,
 }  # fmt: skip
@@ -159,6 +169,21 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AgentSettin
     return settings
 
 
+def with_script(settings: AgentSettings, script: Script | None) -> AgentSettings:
+    """The same settings with a program's own trainer. Raises :class:`ConfigError` for one that cannot be named."""
+    if script is None:
+        return settings
+    check_trainer(script.trainer)
+    path = [*script.path, *settings.trainer_path]
+    return replace(settings, trainer=script.trainer, trainer_path=path, trainer_arguments=list(script.arguments))
+
+
+def check_trainer(spec: str) -> None:
+    """Raise :class:`ConfigError` unless ``spec`` has the form of a factory's name."""
+    if spec.count(":") != 1:
+        raise ConfigError(f'trainer {spec!r}: expected "package.module:factory" or "script.py:factory"')
+
+
 def parse(given: Mapping[str, Any], base: Path, environment: Mapping[str, str]) -> AgentSettings:
     """Settings from a parsed file whose relative paths start at ``base``. Raises :class:`ConfigError`."""
     settings = build(AgentSettings, given, defaults(), base, environment, at_least=_AT_LEAST, at_most=_AT_MOST)
@@ -171,8 +196,7 @@ def parse(given: Mapping[str, Any], base: Path, environment: Mapping[str, str]) 
         raise ConfigError(
             f"fleet_public_key: expected {2 * PUBLIC_KEY_BYTES} hexadecimal digits, got {settings.fleet_public_key!r}"
         )
-    if settings.trainer.count(":") != 1:
-        raise ConfigError(f'trainer {settings.trainer!r}: expected "package.module:factory"')
+    check_trainer(settings.trainer)
     if (settings.key_file is None) == (settings.device_key == ""):
         raise ConfigError("expected either device_key or key_file; `gossamer fleet enroll` sets the first")
     if settings.key_file is not None and not settings.key_file.is_file():

@@ -21,13 +21,17 @@ from gossamer.agent.store import AgentStore
 from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of, secret_of
 from gossamer.agent.windows import NEVER, clock, next_change, open_at
 from gossamer.errors import BrokerRefused, BrokerUnreachable, TrainerFailed, TrainerKilled
-from gossamer.mqtt.link import MqttLink
+from gossamer.mqtt.link import Handler, MqttLink
 from gossamer.mqtt.settings import Will
+from gossamer.mqtt.shared_link import SharedLink
 from gossamer.wire.manifest import Manifest
 from gossamer.wire.messages import Death
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+MakeLink = Callable[[Handler, Callable[[int], None]], SharedLink]
+"""How a session gets a link through another's connection: handler, and what to call before a descriptor closes."""
 
 _SHARED_KINDS = "mch"
 #: paho's own timers (pings) are looked at this often while connected.
@@ -44,7 +48,7 @@ class Contact:
     def __init__(
         self, settings: AgentSettings, store: AgentStore, selector: selectors.BaseSelector, log: Log,
         ledger: LedgerWriter, key: Ed25519PrivateKey, fleet_key: Ed25519PublicKey, *,
-        stop: Callable[[], bool],
+        stop: Callable[[], bool], make_link: MakeLink | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._store = store
@@ -54,7 +58,10 @@ class Contact:
         self._key = key
         self._stop = stop
         self._topics = settings.wire_topics()
-        self._link = MqttLink(settings.mqtt(), self, closing=self._closing)
+        self._link: MqttLink | SharedLink = (
+            MqttLink(settings.mqtt(), self, closing=self._closing) if make_link is None
+            else make_link(self, self._closing)
+        )  # fmt: skip
         model = store.model()
         held = None if model is None else Held(model.job, model.version, model.digest)
         marks = store.marks()
@@ -81,14 +88,14 @@ class Contact:
     def turn(self, now: float) -> None:
         """Everything that is due, before waiting."""
         self._look_at_the_clock(now)
-        if not self._link.is_connected and now >= self._connect_at:
+        if not self._link.is_connected and now >= self._connect_at and self._link.reachable:
             self._connect(now)
         self._link.tick()
         self._execute(self._session.tick(time.monotonic()))
         self._check_child(time.monotonic())
         if self._link.wants_write():
             self._link.on_writable()
-        if self._link.is_connected:
+        if self._link.fileno() >= 0:
             write = selectors.EVENT_WRITE if self._link.wants_write() else 0
             self._watch(self._link.fileno(), selectors.EVENT_READ | write)
 
@@ -105,7 +112,8 @@ class Contact:
     def next_deadline(self, now: float) -> float:
         """When :meth:`turn` has something to do."""
         times = [self._session.next_deadline(now), self._look_at]
-        times.append(now + _TICK_SECONDS if self._link.is_connected else self._connect_at)
+        connecting = not self._link.is_connected and self._link.reachable
+        times.append(self._connect_at if connecting else now + _TICK_SECONDS)
         if self._child is not None:
             times.append(self._child.deadline)
         return min(times)
@@ -170,7 +178,7 @@ class Contact:
         """From the link."""
         self._ever_connected = True
         self._watch(self._link.fileno(), selectors.EVENT_READ)
-        self._log(logging.INFO, f"connected to {self._link.settings.where}")
+        self._log(logging.INFO, f"connected to {self._link.where}")
         self._execute(self._session.connected(time.monotonic(), self._boot))
 
     def message(self, topic: str, payload: bytes, token: int) -> None:  # noqa: ARG002 - the link acknowledges

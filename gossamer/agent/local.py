@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from gossamer.agent.checks import check_result
 from gossamer.agent.trainer import FitConfig, FitResult, Trainer
 from gossamer.compression.layout import Layout
-from gossamer.errors import TrainerFailed
+from gossamer.errors import InputError, TrainerFailed
 from gossamer.methods.base import Fitted, Vector
 
 OPTIMUM_FITS = 40
@@ -53,7 +53,7 @@ class TrainerLocal:
         return self._fit(start, config)
 
     def _fit(self, start: Vector, config: FitConfig) -> Fitted:
-        result = check_result(self._trainer.fit(self._layout.unflatten(start), config), self._layout)
+        result = check_result(_asked(self._trainer.fit, self._layout.unflatten(start), config), self._layout)
         self._examples = result.examples
         batches = config.local_epochs * math.ceil(result.examples / config.batch_size)
         weights = self._layout.flatten(result.weights).astype(np.float64)
@@ -67,7 +67,7 @@ class TrainerLocal:
                 f"this job's method asks for gradients; {type(self._trainer).__name__} has no method gradient(weights, "
                 "config, batch): add one (gossamer.agent.trainer.GradientTrainer), or choose another method"
             )
-        result: FitResult = check_result(tell(self._layout.unflatten(at), self._config, batch), self._layout)
+        result: FitResult = check_result(_asked(tell, self._layout.unflatten(at), self._config, batch), self._layout)
         self._examples = result.examples
         return self._layout.flatten(result.weights).astype(np.float64), result.loss
 
@@ -83,6 +83,14 @@ class TrainerLocal:
                 break
             before = fitted.loss
         return best
+
+
+def _asked(tell: Callable[..., FitResult], *arguments: Any) -> FitResult:
+    """What the trainer answers; what it refuses is its failure, not that of the update."""
+    try:
+        return tell(*arguments)
+    except InputError as error:
+        raise TrainerFailed(str(error)) from error
 
 
 def smoothness_of(trainer: Trainer) -> float | None:

@@ -37,7 +37,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class ChildSettings:
-    """What to run and its limits. ``memory_bytes`` 0: no limit."""
+    """What to run and its limits. ``memory_bytes`` 0: no limit. ``arguments``: a script's ``sys.argv[1:]``."""
 
     trainer: str
     options: Mapping[str, Any]
@@ -46,6 +46,7 @@ class ChildSettings:
     memory_bytes: int = 0
     threads: int = 1
     nice: int = 0
+    arguments: tuple[str, ...] = ()
 
 
 class TrainerProcess:
@@ -63,6 +64,7 @@ class TrainerProcess:
             "trainer": settings.trainer,
             "options": dict(settings.options),
             "path": [str(each) for each in settings.path],
+            "arguments": list(settings.arguments),
             "memory_bytes": settings.memory_bytes,
             "nice": settings.nice,
         }

@@ -17,8 +17,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gossamer.agent.config import AgentSettings, load
-from gossamer.agent.contact import Contact
+from gossamer.agent.config import AgentSettings, Script, load, with_script
+from gossamer.agent.contact import Contact, MakeLink
 from gossamer.agent.journal import Log, Systemd, make_log
 from gossamer.agent.ledger import LedgerWriter
 from gossamer.agent.store import AgentStore
@@ -28,11 +28,14 @@ from gossamer.errors import ConfigError, DiskFull, GossamerError
 _LONGEST_SLEEP_SECONDS = 5.0
 
 
-def run_agent(config: Path) -> int:
-    """Run the agent of a configuration file until SIGTERM or SIGINT; return the exit code."""
+def run_agent(config: Path, script: Script | None = None) -> int:
+    """Run the agent of a configuration file until SIGTERM or SIGINT; return the exit code.
+
+    ``script``: where the trainer is, in the place of what the configuration says.
+    """
     log = make_log()
     try:
-        agent = Agent(load(config), log)
+        agent = Agent(with_script(load(config), script), log)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: agent.stop())
         agent.run()
@@ -45,12 +48,15 @@ def run_agent(config: Path) -> int:
 class Agent:
     """One device's agent. Raises :class:`ConfigError` for a key that cannot be used."""
 
-    def __init__(self, settings: AgentSettings, log: Log) -> None:
+    def __init__(
+        self, settings: AgentSettings, log: Log, *, systemd: Systemd | None = None, make_link: MakeLink | None = None
+    ) -> None:
         self.settings = settings
+        self._make_link = make_link
         self._log = log
         self._key = device_key(settings)
         self._fleet_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.fleet_public_key))
-        self._systemd = Systemd()
+        self._systemd = Systemd() if systemd is None else systemd
         self._ledger = LedgerWriter()
         self._stopping = False
         # A byte in this pipe wakes the selector: a signal that comes just before select() is not missed.
@@ -84,7 +90,7 @@ class Agent:
                 selector.register(self._wake_reader, selectors.EVENT_READ)
                 contact = Contact(
                     self.settings, store, selector, self._log, self._ledger, self._key, self._fleet_key,
-                    stop=lambda: self._stopping,
+                    stop=lambda: self._stopping, make_link=self._make_link,
                 )  # fmt: skip
                 self._systemd.ready()
                 try:

@@ -34,6 +34,7 @@ def child_settings(settings: AgentSettings) -> ChildSettings:
         memory_bytes=settings.fit_memory_bytes,
         threads=settings.fit_threads,
         nice=settings.fit_nice,
+        arguments=tuple(settings.trainer_arguments),
     )
 
 

@@ -9,22 +9,21 @@ Everything between two processes or two rounds is on the lattice (int32, little 
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cbor2
 import numpy as np
 
 from gossamer.agent.checks import checked_weights
+from gossamer.agent.factory import load_factory
 from gossamer.agent.frames import pack_arrays
 from gossamer.agent.trainer import Trainer, Weights
 from gossamer.agent.updating import make_update, split_own
 from gossamer.compression import lattice, ways
 from gossamer.compression.layout import Layout
 from gossamer.compression.shared import SharedModel
-from gossamer.errors import ConfigError, GossamerError, PeerError, TrainerFailed
+from gossamer.errors import GossamerError, PeerError, TrainerFailed
 from gossamer.methods import method
 
 KIND_DELTA = 1
@@ -35,7 +34,7 @@ Answer = dict[str, Any]
 
 def serve(request: dict[str, Any]) -> Iterator[Answer]:
     """Answer one request of the agent; see the functions below for its fields."""
-    trainer = make_trainer(request["trainer"], request["options"], request["path"])
+    trainer = make_trainer(request["trainer"], request["options"], request["path"], request["arguments"])
     if request["op"] == "initial":
         yield {"type": "initial", "weights": pack_arrays(initial(trainer, request["seed"]))}
     elif request["op"] == "evaluate":
@@ -44,23 +43,15 @@ def serve(request: dict[str, Any]) -> Iterator[Answer]:
         yield from fit(trainer, request)
 
 
-def make_trainer(spec: str, options: dict[str, Any], path: list[str]) -> Trainer:
-    """The user's trainer: ``factory(**options)`` of "package.module:factory".
+def make_trainer(
+    spec: str, options: dict[str, Any], path: list[str], arguments: Sequence[str] | None = None
+) -> Trainer:  # fmt: skip
+    """The user's trainer: ``factory(**options)`` of "package.module:factory" or "script.py:factory".
 
+    ``arguments``: see :func:`gossamer.agent.factory.load_factory`.
     Raises :class:`ConfigError` when it cannot be found, :class:`TrainerFailed` when it is not a trainer.
     """
-    sys.path[:0] = path
-    module_name, _, attribute = spec.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-        factory = getattr(module, attribute)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"trainer {spec!r}: no module named {error.name}. Install it into this environment, or name its "
-            "directory in trainer_path"
-        ) from error
-    except AttributeError as error:
-        raise ConfigError(f"trainer {spec!r}: module {module_name} has no {attribute!r}") from error
+    factory = load_factory(spec, path, arguments)
     trainer = factory(**options)
     for needed in ("initial", "fit", "evaluate"):
         if not callable(getattr(trainer, needed, None)):

@@ -9,7 +9,7 @@ A family has one line ``# HELP``, one ``# TYPE`` and then its samples, ``name{la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gossamer.aggregator.status import JobStatus
@@ -17,7 +17,8 @@ from gossamer.aggregator.status import JobStatus
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("open", "paused", "finished")
 
-Samples = Iterable[tuple[Mapping[str, str], float]]
+Found = dict[str, list[tuple[Mapping[str, str], float]]]
+"""Name of a family -> its samples: labels and value."""
 
 COUNTER, GAUGE = "counter", "gauge"
 
@@ -55,15 +56,20 @@ def metrics_text(statuses: Sequence[JobStatus], refused: Mapping[str, int]) -> s
     Raises:
         ConfigError: a job is private and dp-accounting is missing.
     """
-    found: dict[str, list[tuple[Mapping[str, str], float]]] = {name: [] for name in FAMILIES}
+    found: Found = {name: [] for name in FAMILIES}
     for status in statuses:
         for name, labels, value in _of_job(status):
             found[name].append(({"job": status.settings.name, **labels}, value))
     found["gossamer_messages_refused_total"] += [({"reason": reason}, n) for reason, n in sorted(refused.items())]
+    return families_text(FAMILIES, found)
+
+
+def families_text(families: Mapping[str, tuple[str, str]], found: Found) -> str:
+    """Return the text of families (as `FAMILIES`), those without samples left out."""
     lines: list[str] = []
     for name, samples in found.items():
         if samples:
-            kind, text = FAMILIES[name]
+            kind, text = families[name]
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
             lines += [sample(name, labels, value) for labels, value in samples]
     return "".join(f"{line}\n" for line in lines)

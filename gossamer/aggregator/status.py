@@ -7,7 +7,7 @@ that shows them often need not read them all again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,14 +128,19 @@ def tolerated_by(settings: JobSettings) -> str:
 
 def read_status(db: Connection, job: JobRow, last: int = 0) -> JobStatus:
     """Read a job's status, with the reports of its ``last`` sealed rounds."""
-    settings = JobSettings.from_json(job.settings)
-    latest = rounds.latest(db, job.job)
     totals = Totals()
     kept: list[Report] = []
     for text in rounds.reports(db, job.job):
         kept.append(json.loads(text))
         totals = totals.plus(kept[-1])
         del kept[: max(0, len(kept) - last)]
+    return status_of(db, job, totals, kept)
+
+
+def status_of(db: Connection, job: JobRow, totals: Totals, last: Sequence[Report]) -> JobStatus:
+    """As :func:`read_status`, for who has added up the reports of the job's sealed rounds already."""
+    settings = JobSettings.from_json(job.settings)
+    latest = rounds.latest(db, job.job)
     return JobStatus(
         settings=settings,
         state=job.state.value,
@@ -146,5 +151,5 @@ def read_status(db: Connection, job: JobRow, last: int = 0) -> JobStatus:
         devices=devices.count(db) if latest is None else latest.devices,
         layout=layout_from_json(job.layout).parted(1 + len(method(settings.method).companions)),
         totals=totals,
-        reports=tuple(kept),
+        reports=tuple(last),
     )

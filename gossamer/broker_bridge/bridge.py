@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from gossamer.aggregator.store import Store, devices, jobs, next_boot, objects, rejections, rounds, uploads
 from gossamer.aggregator.store.devices import Device
 from gossamer.aggregator.store.objects import StoredObject
+from gossamer.broker_bridge import presence
 from gossamer.broker_bridge.actions import Ack, Action, Incoming, Publish
 from gossamer.broker_bridge.downloads import Downloads
 from gossamer.broker_bridge.intake import Intake
@@ -27,6 +28,7 @@ from gossamer.errors import IncompleteMessage, MalformedMessage, Refused, StoreB
 from gossamer.wire.codes import Code, Reason
 from gossamer.wire.messages import (
     MANIFEST_ID,
+    Absent,
     Birth,
     Chunk,
     Death,
@@ -67,6 +69,7 @@ class Bridge:
         self._allowances = Allowances(settings.messages_per_second, settings.message_burst)
         self._served = Allowances(settings.messages_per_second, settings.message_burst)
         self._strangers = Allowances(STRANGERS_PER_SECOND, STRANGERS_PER_SECOND)
+        self._absences = Allowances(presence.ABSENCES_PER_SECOND, presence.ABSENCES_AT_ONCE)
         self._quota_notices = Allowances(1.0 / QUOTA_SECONDS, 1.0)
         self._manifest: bytes | None = None
         self._expire_at = 0.0
@@ -197,8 +200,12 @@ class Bridge:
     def _handle(self, work: _Batch, device: Device, kind: str, message: Message) -> None:
         if isinstance(message, Unknown):
             return  # of a later version
-        if kind == "s" and isinstance(message, (Birth, Death)):
-            _presence(work, device, message)
+        if kind == "s" and isinstance(message, Birth):
+            presence.born(work.db, device, message, work.now)
+        elif kind == "s" and isinstance(message, Death):
+            presence.died(work.db, device, message, work.now)
+        elif kind == "u" and isinstance(message, Absent):
+            self._absent(work, device, message)
         elif kind == "u" and isinstance(message, Offer):
             replies = self._intake.offer(work.db, device, message, work.now)
             self._replied(work, device, replies)
@@ -231,6 +238,12 @@ class Bridge:
             work.gets.append((device.id, get))
         else:
             self._over_quota(work, device, get)
+
+    def _absent(self, work: _Batch, device: Device, message: Absent) -> None:
+        if work.spending.take(self._absences, device.id):
+            presence.absent(work.db, device, message, work.now)
+        else:
+            self._over_quota(work, device, message)
 
     def _stranger(self, work: _Batch, name: str, device: Device | None, message: Message) -> None:
         reason = Reason.UNKNOWN_DEVICE if device is None else Reason.REVOKED
@@ -288,17 +301,6 @@ class _Batch:
         for (reason, owner, known), count in self._rejected.items():
             device, detail = self._details[reason, owner, known]
             rejections.add(self.db, reason, device, detail, now=self.now, known=known, count=count)
-
-
-def _presence(work: _Batch, device: Device, message: Birth | Death) -> None:
-    if isinstance(message, Death):
-        devices.died(work.db, device.id, boot=message.boot, now=work.now)
-        return
-    job = jobs.current(work.db)
-    number, newest = (0, 0) if job is None else (job.job, job.version)
-    # Unsigned, and only used to choose which deltas to offer: a version that cannot be counts as none.
-    version = message.version if message.version <= newest else 0
-    devices.born(work.db, device.id, boot=message.boot, job=number, version=version, now=work.now)
 
 
 def _current_manifest(db: Connection) -> bytes | None:

@@ -17,11 +17,13 @@ from gossamer.broker_bridge.bridge import Bridge
 from gossamer.broker_bridge.settings import BridgeSettings
 from gossamer.broker_bridge.shell import BridgeShell
 from gossamer.mqtt import MqttSettings
+from gossamer.mqtt.account import ByteAccount
 
 #: How long a seal that is being computed may hold up the end. It is begun again at the next start.
 STOP_SECONDS = 1.0
 
 Progressed = Callable[[Progress], None]
+Metered = Callable[[ByteAccount], None]
 
 
 def run_server(
@@ -32,11 +34,13 @@ def run_server(
     bridge: BridgeSettings | None = None,
     poll_seconds: float = 0.5,
     progressed: Progressed = lambda _progress: None,
+    metered: Metered = lambda _account: None,
 ) -> None:
     """Run until SIGTERM or SIGINT: with a ``key`` an aggregator, with ``mqtt`` and ``bridge`` a bridge.
 
     Together in one process they tell each other what happened; alone each looks at the store every
-    ``poll_seconds``. ``progressed`` is called, in the event loop, for each round opened or sealed here.
+    ``poll_seconds``. ``progressed`` is called, in the event loop, for each round opened or sealed here, ``metered``
+    once a second with what the bridge's link has cost.
 
     Raises:
         BrokerUnreachable, BrokerRefused, StoreError: why it ended; the store is intact.
@@ -47,7 +51,10 @@ def run_server(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await serve(store, stop, key=key, mqtt=mqtt, bridge=bridge, poll_seconds=poll_seconds, progressed=progressed)
+        await serve(
+            store, stop, key=key, mqtt=mqtt, bridge=bridge, poll_seconds=poll_seconds, progressed=progressed,
+            metered=metered,
+        )  # fmt: skip
 
     asyncio.run(main())
 
@@ -61,6 +68,7 @@ async def serve(
     bridge: BridgeSettings | None = None,
     poll_seconds: float = 0.5,
     progressed: Progressed = lambda _progress: None,
+    metered: Metered = lambda _account: None,
 ) -> None:
     """As :func:`run_server`, inside an event loop, until ``stop`` is set."""
     shell: BridgeShell | None = None
@@ -74,7 +82,8 @@ async def serve(
     if key is not None:
         engine = EngineThread(store, key, poll_seconds, told)
     if mqtt is not None and bridge is not None:
-        shell = BridgeShell(Bridge(store, bridge), mqtt, counted=engine.wake if engine else lambda: None)
+        counted = engine.wake if engine else lambda: None
+        shell = BridgeShell(Bridge(store, bridge), mqtt, counted=counted, metered=metered)
     waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
     try:
         if engine is not None:

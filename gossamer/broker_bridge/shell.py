@@ -22,6 +22,7 @@ from gossamer.broker_bridge.actions import Ack, Action, Incoming
 from gossamer.broker_bridge.bridge import Bridge
 from gossamer.errors import BrokerRefused, BrokerUnreachable, StoreBusy
 from gossamer.mqtt import MqttLink, MqttSettings, Will
+from gossamer.mqtt.account import ByteAccount
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +49,19 @@ class BridgeShell:
         counted: called when updates were counted (an engine in this process need not poll).
         give_up_seconds: how long the *first* connection may take before BrokerUnreachable; later ones never
             give up.
+        metered: called every TICK_SECONDS with what the link has cost so far.
     """
 
     def __init__(
         self, bridge: Bridge, mqtt: MqttSettings, *, counted: Callable[[], None] = lambda: None,
-        give_up_seconds: float = 10.0,
+        give_up_seconds: float = 10.0, metered: Callable[[ByteAccount], None] = lambda _account: None,
     ) -> None:  # fmt: skip
         self._bridge = bridge
         self._link = MqttLink(mqtt, self, manual_ack=True, closing=self._forget_socket)
         self._counted = counted
         self._give_up_seconds = give_up_seconds
+        self._metered = metered
+        self._meter_at = 0.0
         self._inbox: deque[Incoming] = deque()
         self._tags: dict[int, tuple[bytes, int]] = {}
         self._wake = asyncio.Event()
@@ -138,6 +142,9 @@ class BridgeShell:
             log.warning("%s in %g s", error, RETRY_SECONDS)
             self._retry_at = monotonic + RETRY_SECONDS
         self._link.tick()
+        if monotonic >= self._meter_at:
+            self._metered(self._link.account())
+            self._meter_at = monotonic + TICK_SECONDS
         self._watch()
 
     def _throttle(self) -> bool:

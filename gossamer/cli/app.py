@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import gossamer
-from gossamer.cli import agent, broker, codec, config, demo, fleet, job, plan, serve, wire
+from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, profiles, serve, wire
 
 app = typer.Typer(
     name="gossamer",
@@ -39,12 +39,15 @@ def gossamer_command(
 app.command("demo")(demo.demo)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
+app.command("page")(page.page)
 app.command("broker")(broker.broker)
 app.command("config")(config.config)
+app.command("doctor")(doctor.doctor)
 app.add_typer(agent.app, name="agent")
 app.add_typer(serve.bridge_app, name="bridge")
 app.add_typer(serve.aggregator_app, name="aggregator")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(job.app, name="job")
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(wire.app, name="wire")
 app.add_typer(codec.app, name="codec")

@@ -12,7 +12,7 @@ import typer
 
 from gossamer.cli.output import Json, emit
 
-SECRET = frozenset({"password", "device_key"})
+SECRET = frozenset({"password", "device_key", "token"})
 
 
 class Side(str, enum.Enum):

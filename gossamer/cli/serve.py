@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +10,7 @@ import typer
 
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory
 from gossamer.cli.output import note
+from gossamer.cli.page import Address, NoPage, StoreUrl, log_lines, page_beside
 
 if TYPE_CHECKING:
     from gossamer.aggregator.engine import Progress
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 bridge_app = typer.Typer(help="Run the bridge alone: MQTT to store and back.", no_args_is_help=True)
 aggregator_app = typer.Typer(help="Run the aggregator alone, over the same store.", no_args_is_help=True)
 
-StoreUrl = Annotated[
-    str | None, typer.Option("--store", help="Database URL, when it is not store.db in the state directory.")
-]
 Buckets = Annotated[str | None, typer.Option(help="Serve these devices only, by bucket: 00-7f,c0")]
 
 
@@ -36,12 +32,16 @@ def _aggregator() -> None:
     """Run the aggregator alone, over the same store."""
 
 
-def serve(state: StateDirectory = DEFAULT_STATE, store: StoreUrl = None) -> None:
-    """Run bridge and aggregator in one process until SIGTERM.
+def serve(
+    state: StateDirectory = DEFAULT_STATE, store: StoreUrl = None, page: Address = None, no_page: NoPage = False
+) -> None:
+    """Run bridge, aggregator and the live page in one process until SIGTERM.
 
-    Example: gossamer serve --state /srv/gossamer
+    The page is for this machine alone unless [page] in server.toml says otherwise.
+
+    Example: gossamer serve --state /srv/gossamer --page 127.0.0.1:8787
     """
-    _run(state, store, bridge=True, aggregator=True, buckets=None)
+    _run(state, store, bridge=True, aggregator=True, buckets=None, page=page, no_page=no_page)
 
 
 @bridge_app.command("run")
@@ -64,15 +64,19 @@ def aggregator_run(state: StateDirectory = DEFAULT_STATE, store: StoreUrl = None
     _run(state, store, bridge=False, aggregator=True, buckets=None)
 
 
-def _run(state: Path, store_url: str | None, *, bridge: bool, aggregator: bool, buckets: str | None) -> None:
+def _run(
+    state: Path, store_url: str | None, *, bridge: bool, aggregator: bool, buckets: str | None,
+    page: str | None = None, no_page: bool = True,
+) -> None:  # fmt: skip
     import dataclasses
 
     from gossamer.aggregator.store import Store
     from gossamer.broker_bridge.server import run_server
+    from gossamer.dashboard.meter import Meter
     from gossamer.fleet.keys import load_key
     from gossamer.fleet.server_files import ServerFiles
 
-    _log_lines()
+    log_lines()
     files = ServerFiles(state)
     settings = files.settings()
     mqtt, worker = settings.mqtt(), settings.bridge_settings()
@@ -84,15 +88,18 @@ def _run(state: Path, store_url: str | None, *, bridge: bool, aggregator: bool, 
     opened = Store.open(store_url or files.store)
     parts = [name for name, wanted in (("bridge", bridge), ("aggregator", aggregator)) if wanted]
     where = f", broker {settings.broker.host}:{settings.broker.port}" if bridge else ""
-    note(f"{' and '.join(parts)} of fleet {settings.fleet}{where}")
+    meter = Meter()
     try:
-        run_server(
-            opened,
-            key=key,
-            mqtt=mqtt if bridge else None,
-            bridge=worker if bridge else None,
-            progressed=lambda progress: _tell(opened, progress),
-        )
+        with page_beside(files, opened, meter, page, wanted=not no_page):
+            note(f"{' and '.join(parts)} of fleet {settings.fleet}{where}")
+            run_server(
+                opened,
+                key=key,
+                mqtt=mqtt if bridge else None,
+                bridge=worker if bridge else None,
+                progressed=lambda progress: _tell(opened, progress),
+                metered=meter,
+            )
     finally:
         opened.close()
 
@@ -118,9 +125,3 @@ def _tell(store: Store, progress: Progress) -> None:
         job.name, report["round"], report["version"], report["on_time"] + report["late"], report["late"],
         report["rejected"], report["body_bytes"], report["step_bytes"], report["loss"],
     )  # fmt: skip
-
-
-def _log_lines() -> None:
-    """One line an event on standard error; journald adds the time itself."""
-    form = "%(levelname)s %(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)

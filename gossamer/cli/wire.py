@@ -15,7 +15,7 @@ from gossamer.errors import ConfigError, GossamerError, IncompleteMessage
 from gossamer.wire import cose
 from gossamer.wire.header import UpdateHeader
 from gossamer.wire.manifest import Manifest
-from gossamer.wire.messages import Message, Offer, Round, parse
+from gossamer.wire.messages import Absent, Message, Offer, Round, parse
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """A capture larger than this is not read: cut it first."""
@@ -91,7 +91,10 @@ def describe(topic: str, payload: bytes) -> dict[str, Any]:
 
 def in_words(message: Message) -> dict[str, str]:
     """Return the fields of a message, with what is inside a signature unwrapped."""
-    fields = {f.name: _value(getattr(message, f.name)) for f in dataclasses.fields(message)}
+    values = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
+    fields = {name: _value(value) for name, value in values.items() if value is not None}
+    if isinstance(message, Absent):
+        fields["reason"] += f" ({message.absence.label})"
     try:
         if isinstance(message, Round):
             fields = _inside(Manifest.parse(cose.open_unverified(message.cose)[0]))

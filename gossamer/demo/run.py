@@ -72,7 +72,9 @@ def run_demo(
     space = prepare(directory, options, tuned, port)
     supervisor = Supervisor(space.pids)
     reference = Reference(options, tuned)
-    start_processes(supervisor, space, options, port)
+    page = free_port()
+    start_processes(supervisor, space, options, port, page)
+    display.say(f"Live page: http://127.0.0.1:{page}/ while it runs")
     thread = reference.start()  # only now: a child is forked while there is one thread
     store = Store.open(space.server.store)
     try:
@@ -117,15 +119,16 @@ class Listener:
         """Ignore."""
 
 
-def start_processes(supervisor: Supervisor, space: Workspace, options: DemoOptions, port: int) -> None:
-    """Start broker, server and one agent for each device."""
+def start_processes(supervisor: Supervisor, space: Workspace, options: DemoOptions, port: int, page: int) -> None:
+    """Start broker, server (with its live page) and one agent for each device."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     python = [sys.executable, "-m"]
     if options.broker == EMBEDDED:
         command = [*python, "gossamer.cli", "broker", "--port", str(port)]
         supervisor.start("broker", command, space.logs / "broker.log", environment)
     command = [*python, "gossamer.cli", "serve", "--state", str(space.server.directory)]
-    supervisor.start("server", command, space.logs / "server.log", environment)
+    # A page that finds its port taken, by whatever came first, leaves the server running without it.
+    supervisor.start("server", command, space.logs / "server.log", {**environment, "GOSSAMER_PAGE_PORT": str(page)})
     for index in range(options.devices):
         config = space.agent_config(index)
         command = [*python, "gossamer.agent", "--config", str(config)]

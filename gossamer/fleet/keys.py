@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -21,6 +22,16 @@ def private_pem(key: Ed25519PrivateKey) -> str:
 def public_hex(key: Ed25519PrivateKey) -> str:
     """Return the public key as 64 hexadecimal digits, the form configuration files carry."""
     return key.public_key().public_bytes_raw().hex()
+
+
+def fingerprint(public: bytes) -> str:
+    """Return the first 16 bytes of the SHA-256 of a raw public key, in groups that can be read out over a telephone.
+
+    >>> fingerprint(bytes(32))
+    '66687aad f862bd77 6c8fc18b 8e9f8e20'
+    """
+    digits = hashlib.sha256(public).hexdigest()[:32]
+    return " ".join(digits[at : at + 8] for at in range(0, 32, 8))
 
 
 def make_key(path: Path) -> Ed25519PrivateKey:

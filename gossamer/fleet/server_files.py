@@ -52,6 +52,18 @@ class TopicTable:
 
 
 @dataclass(frozen=True)
+class PageTable:
+    """Table ``[page]``."""
+
+    enabled: bool
+    host: str
+    port: int
+    token: str = field(repr=False)
+    token_file: Path | None
+    hosts: list[str]
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """All settings of a server."""
 
@@ -59,6 +71,7 @@ class ServerSettings:
     broker: BrokerSettings
     bridge: BridgeTable
     topics: TopicTable
+    page: PageTable
 
     def mqtt(self) -> MqttSettings:
         """What the bridge needs to reach the broker."""
@@ -133,7 +146,8 @@ class ServerFiles:
         try:
             found = settings.build(
                 ServerSettings, given, defaults(), self.directory.resolve(), environment,
-                at_least={"bridge.chunk_bytes": 64, "bridge.coalesce_seconds": 0},
+                at_least={"bridge.chunk_bytes": 64, "bridge.coalesce_seconds": 0, "page.port": 0},
+                at_most={"page.port": 65535},
             )  # fmt: skip
             check_fleet(found.fleet)
             found.mqtt().check()

@@ -58,6 +58,16 @@ def _merge(a: dict[str, int], b: dict[str, int], sign: int) -> dict[str, int]:
     return {cause: a.get(cause, 0) + sign * b.get(cause, 0) for cause in CAUSES}
 
 
+def packet_bytes(topic: str, payload: bytes, qos: int, *, five: bool) -> int:
+    """Length of a PUBLISH: header, remaining length, topic, identifier, with MQTT 5 its empty properties, payload.
+
+    >>> packet_bytes("a/b", b"payload", 1, five=False)
+    16
+    """
+    remaining = 2 + len(topic.encode()) + (2 if qos else 0) + five + len(payload)
+    return 1 + max(1, (remaining.bit_length() + 6) // 7) + remaining
+
+
 class FrameMeter:
     """Attributes the bytes of one direction of an MQTT stream to causes, however they are cut into pieces."""
 

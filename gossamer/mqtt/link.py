@@ -94,6 +94,16 @@ class MqttLink:
     # -- the connection ------------------------------------------------------------------------------------
 
     @property
+    def where(self) -> str:
+        """``host:port`` of the broker."""
+        return self.settings.where
+
+    @property
+    def reachable(self) -> bool:
+        """Whether to try :meth:`connect`: always, there is no other way to find out."""
+        return True
+
+    @property
     def is_connected(self) -> bool:
         """True between ``connected`` and ``disconnected``."""
         return self._client is not None

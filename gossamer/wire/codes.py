@@ -1,4 +1,4 @@
-"""The numbers with a name: kinds of object, status codes, reasons for a rejection, states of a job."""
+"""The numbers with a name: kinds of object, status codes, reasons for a rejection or an absence, states of a job."""
 
 from __future__ import annotations
 
@@ -109,6 +109,36 @@ class Reason(IntEnum):
             return cls[name.upper().replace("-", "_")]
         except KeyError:
             raise InputError(f"{name!r} is not a reason; known: {', '.join(r.label for r in cls)}") from None
+
+
+class Absence(IntEnum):
+    """Why a device does not take part in a round that asks for it."""
+
+    OTHER = 0
+    """Also stands for every reason this version does not know."""
+    WINDOW = 1
+    """Outside its hours of availability."""
+    METERED = 2
+    ROAMING = 3
+    BATTERY = 4
+    CHARGING = 5
+    """Not on external power."""
+    TEMPERATURE = 6
+    LOAD = 7
+    DISK = 8
+    COMMAND = 9
+    """The site's own command said no."""
+    BUDGET = 10
+    """The month's bytes."""
+    TRAINING = 11
+    """The fit gave no usable result."""
+    ABSTAINED = 12
+    """It has trained, and by the job's own rules sends nothing."""
+
+    @property
+    def label(self) -> str:
+        """The name in messages, tables and metrics: ``battery``."""
+        return self.name.lower()
 
 
 class JobState(IntEnum):

@@ -12,6 +12,7 @@ right). A length beyond its bound is malformed as soon as it is read, before any
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -37,6 +38,7 @@ _SKIPPED_MOST = {
     TEXT: MAX_MESSAGE_BYTES,
     ARRAY: MAX_TRAILING_ITEMS,
 }
+_TRICKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT = 24  # arguments below this sit in the initial byte
 _WIDTHS = {24: 1, 25: 2, 26: 4, 27: 8}
 
@@ -111,6 +113,13 @@ class Reader:
         raw = self._take(self._argument(name, TEXT, most))
         return _ascii(name, raw)
 
+    def utf8(self, name: str, most: int) -> str:
+        """Read UTF-8 text of at most ``most`` bytes, without what could play tricks on a terminal or a log."""
+        text = _utf8(self._take(self._argument(name, TEXT, most)))
+        if not is_plain(text):
+            raise MalformedMessage(f"{name}: expected text without control characters, got {text[:16]!r}")
+        return text
+
     def array(self, name: str, most: int, least: int = 0) -> int:
         """Read the head of an array; returns its number of items, ``least`` to ``most``."""
         return self._argument(name, ARRAY, most, least)
@@ -184,8 +193,17 @@ def _ascii(name: str, raw: bytes) -> str:
     return raw.decode("ascii")
 
 
-def _utf8(raw: bytes) -> None:
+def is_plain(text: str) -> bool:
+    """Whether ``text`` has no control character, line or paragraph separator, or change of writing direction.
+
+    >>> is_plain("battery 12 %"), is_plain("no\\x1b[2J"), is_plain("a\\nb")
+    (True, False, False)
+    """
+    return not any(_TRICKS.fullmatch(character) for character in text)
+
+
+def _utf8(raw: bytes) -> str:
     try:
-        raw.decode()
+        return raw.decode()
     except UnicodeDecodeError as wrong:
         raise MalformedMessage(f"text that is not UTF-8: {wrong.reason}") from wrong

@@ -63,6 +63,15 @@ MAX_CODEC_CHARS = 48
 MAX_CODE = 255
 """Largest STATUS code."""
 
+MAX_DETAIL_BYTES = 80
+"""Bytes (UTF-8) of what an ABSENT says in words: one line on a narrow terminal."""
+
+MAX_PROFILE_CHARS = 24
+"""Characters (ASCII) of a profile's name: ``jetson-orin-nano`` has 16."""
+
+MAX_MONTH = 4_095
+"""Largest number of a month, counted from January 2020: that of the year 2361."""
+
 MAX_DEPTH = 3
 """Nesting of arrays that an ignored trailing item may have; our own messages need 2."""
 

@@ -1,4 +1,5 @@
-"""The ten messages. Each is a CBOR sequence: its type, then its fields in fixed order, all of them mandatory.
+"""The eleven messages. Each is a CBOR sequence: its type, then its fields in fixed order. All are mandatory but the
+account at the end of BIRTH and ABSENT.
 
 =========  ==  =====================================================================
 OFFER       0  object_id, kind, size, chunk_bytes, header, body
@@ -8,9 +9,10 @@ QUERY       3  object_id
 GET         4  object_id, missing
 RECEIPT     5  object_id, version
 ROUND       6  cose
-BIRTH       7  boot, version
+BIRTH       7  boot, version, account
 DEATH       8  boot
 STATE       9  boot, up
+ABSENT     10  job, round, reason, detail, account
 =========  ==  =====================================================================
 
 A message that breaks its own rules cannot be built: the constructor calls :meth:`check`, which raises
@@ -23,17 +25,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gossamer.errors import MalformedMessage
-from gossamer.wire.codes import Code, JobState, Kind, Reason
+from gossamer.wire.accounts import Account
+from gossamer.wire.codes import Absence, Code, JobState, Kind, Reason
 from gossamer.wire.header import UpdateHeader
 from gossamer.wire.ids import MANIFEST_ID, object_id
 from gossamer.wire.items import Reader
 from gossamer.wire.manifest import Fit, Manifest, Way
 from gossamer.wire.missing import Missing
-from gossamer.wire.session_messages import Birth, Death, Round, State
+from gossamer.wire.session_messages import Absent, Birth, Death, Round, State
 from gossamer.wire.transfer_messages import Chunk, Get, Offer, Query, Receipt, Status
 
 __all__ = [
     "MANIFEST_ID",
+    "Absence",
+    "Absent",
+    "Account",
     "Birth",
     "Chunk",
     "Code",
@@ -77,9 +83,9 @@ class Unknown:
         return self.data
 
 
-Message = Offer | Chunk | Status | Query | Get | Receipt | Round | Birth | Death | State | Unknown
+Message = Offer | Chunk | Status | Query | Get | Receipt | Round | Birth | Death | State | Absent | Unknown
 
-_CLASSES = (Offer, Chunk, Status, Query, Get, Receipt, Round, Birth, Death, State)
+_CLASSES = (Offer, Chunk, Status, Query, Get, Receipt, Round, Birth, Death, State, Absent)
 TYPES = {cls.TYPE: cls for cls in _CLASSES}
 """Message type on the wire -> class."""
 

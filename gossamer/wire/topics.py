@@ -4,7 +4,7 @@ By default ``g1/<fleet>/<kind>`` for what all share and ``g1/<fleet>/<kind>/<buc
 belongs to one device. Kinds, one letter each because the topic is in every message:
 
 ====  =========  ==========================================================
-u     up         OFFER, CHUNK, QUERY, GET of one device
+u     up         OFFER, CHUNK, QUERY, GET, ABSENT of one device
 a     down       STATUS, OFFER, CHUNK, RECEIPT for one device
 s     up         BIRTH and DEATH of one device
 m     shared     the manifest

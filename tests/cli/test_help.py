@@ -30,8 +30,10 @@ COMMANDS = dict(leaves(TREE))
 
 
 def test_the_tree_is_the_documented_one() -> None:
-    expected = "demo plan serve broker config agent-run bridge-run aggregator-run fleet-init fleet-enroll fleet-revoke"
-    expected += " fleet-list job-create job-list job-show job-export job-metrics wire-decode codec-list codec-measure"
+    expected = "demo plan serve page broker config doctor agent-run bridge-run aggregator-run"
+    expected += " fleet-init fleet-enroll fleet-revoke fleet-list"
+    expected += " job-create job-list job-show job-export job-metrics wire-decode codec-list codec-measure"
+    expected += " profiles-list profiles-show profiles-detect profiles-calibrate"
     assert {"-".join(path) for path in COMMANDS} == set(expected.split())
 
 
@@ -60,7 +62,7 @@ def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
     assert not silent
 
 
-@pytest.mark.parametrize("group", ["agent", "bridge", "aggregator", "fleet", "job", "wire"])
+@pytest.mark.parametrize("group", ["agent", "bridge", "aggregator", "fleet", "job", "profiles", "wire"])
 def test_a_group_alone_shows_its_help(group: str) -> None:
     shown = CliRunner().invoke(app, [group])
     assert "Usage:" in shown.output

@@ -66,6 +66,12 @@ def test_what_is_inside_a_signature_is_shown(run: Run) -> None:
             assert word in str(row["fields"])
 
 
+def test_why_a_device_is_absent_is_in_words(run: Run) -> None:
+    case = json.loads((VECTORS / "absent.json").read_text())["cases"][0]
+    _, (row,) = decode(run, case["hex"].encode())
+    assert row["fields"] == "job 3, round 17, reason 4 (battery), detail battery 12 %, wanted 30 %"
+
+
 def test_files_that_cannot_be(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     run("wire", "decode", "empty").refused("empty is empty; expected a captured message")

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.objectives.torch_environment import torch_python
-
-ROOT = Path(__file__).parents[2]
+from tests.environments import ROOT, run_in
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]  # the first run installs torch
 
 
 @pytest.fixture(scope="module")
 def seen() -> dict[str, Any]:
-    command = [torch_python(), "-W", "ignore", ROOT / "tests" / "objectives" / "torch_side.py"]
-    done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_in("torch", "-W", "ignore", ROOT / "tests" / "objectives" / "torch_side.py")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -32,9 +32,13 @@ MESSAGES: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = {
     "GET": (4, (("object_id", "hex"), ("missing", "missing"))),
     "RECEIPT": (5, (("object_id", "hex"), ("version", "int"))),
     "ROUND": (6, (("cose", "hex"),)),
-    "BIRTH": (7, (("boot", "int"), ("version", "int"))),
+    "BIRTH": (7, (("boot", "int"), ("version", "int"), ("account", "account"))),
     "DEATH": (8, (("boot", "int"),)),
     "STATE": (9, (("boot", "int"), ("up", "int"))),
+    "ABSENT": (
+        10,
+        (("job", "int"), ("round", "int"), ("reason", "int"), ("detail", "text"), ("account", "account")),
+    ),
 }
 
 
@@ -58,8 +62,8 @@ def missing_list(item: Any) -> list[int]:
 def items(message: str, fields: dict[str, Any]) -> list[Any]:
     """JSON meaning -> the items of the sequence."""
     type_, names = MESSAGES[message]
-    read = {"hex": bytes.fromhex, "int": int, "missing": missing_item}
-    return [type_, *(read[how](fields[name]) for name, how in names)]
+    read = {"hex": bytes.fromhex, "int": int, "missing": missing_item, "text": str, "account": list}
+    return [type_, *(read[how](fields[name]) for name, how in names if fields[name] is not None)]
 
 
 def encode(message: str, fields: dict[str, Any]) -> bytes:
@@ -70,8 +74,9 @@ def meaning(data: bytes) -> tuple[str, dict[str, Any]]:
     """The sequence -> message name and JSON meaning; trailing items are dropped."""
     found = [cbor2.loads(item) for item in split(data)]
     name = next(name for name, (type_, _) in MESSAGES.items() if type_ == found[0])
-    write = {"hex": bytes.hex, "int": int, "missing": missing_list}
-    return name, {field: write[how](item) for (field, how), item in zip(MESSAGES[name][1], found[1:], strict=False)}
+    write = {"hex": bytes.hex, "int": int, "missing": missing_list, "text": str, "account": list}
+    fields = {field: write[how](item) for (field, how), item in zip(MESSAGES[name][1], found[1:], strict=False)}
+    return name, {field: fields.get(field) for field, _ in MESSAGES[name][1]}  # an account may be left out
 
 
 def split(data: bytes) -> list[bytes]:
@@ -175,6 +180,7 @@ def _signatures() -> dict[str, Any]:
 def _messages(signed: dict[str, Any]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     offer = {"object_id": ID, "kind": 0, "size": len(BODY), "chunk_bytes": len(BODY)}
     model = {"object_id": "1122334455667788", "header": "", "body": ""}
+    absent = {"job": 3, "round": 17, "account": None}
     return {
         "OFFER": [
             ("a tiny update travels inside", offer | {"header": signed["update"]["cose"], "body": BODY.hex()}),
@@ -210,13 +216,21 @@ def _messages(signed: dict[str, Any]) -> dict[str, list[tuple[str, dict[str, Any
         "RECEIPT": [("sealed", {"object_id": ID, "version": 13})],
         "ROUND": [("the manifest", {"cose": signed["manifest"]["cose"]})],
         "BIRTH": [
-            ("never had a model", {"boot": 1, "version": 0}),
-            ("long lived", {"boot": 70_000, "version": 300}),
+            ("never had a model", {"boot": 1, "version": 0, "account": None}),
+            ("long lived", {"boot": 70_000, "version": 300, "account": None}),
+            ("with its account", {"boot": 9, "version": 300, "account": [82, 1_930_000, 2_000_000, "pi-zero-2w"]}),
+            ("a profile and no budget", {"boot": 9, "version": 300, "account": [82, 40_000, 0, "jetson-orin-nano"]}),
         ],
         "DEATH": [("the will", {"boot": 70_000})],
         "STATE": [
             ("the bridge is up", {"boot": 4, "up": 1}),
             ("the largest counter", {"boot": (1 << 63) - 1, "up": 0}),
+        ],
+        "ABSENT": [
+            ("a gate", absent | {"reason": 4, "detail": "battery 12 %, wanted 30 %"}),
+            ("the budget, with the account", absent | {"reason": 10, "detail": "", "account": [82, 4_100, 2_000, ""]}),
+            ("words that are not ASCII", absent | {"reason": 9, "detail": "nur bei Sonne: 3 °C"}),
+            ("a reason of a later version", absent | {"reason": 200, "detail": "the moon"}),
         ],
     }
 

@@ -6,8 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gossamer.wire import limits
+from gossamer.wire.items import is_plain
 from gossamer.wire.manifest import Fit, Manifest, Way
 from gossamer.wire.messages import (
+    Absent,
+    Account,
     Birth,
     Chunk,
     Code,
@@ -27,7 +30,9 @@ from gossamer.wire.messages import (
 from gossamer.wire.participation import Participation
 from tests.wire import naive
 
-CLASSES = {cls.__name__.upper(): cls for cls in (Offer, Chunk, Status, Query, Get, Receipt, Round, Birth, Death, State)}
+CLASSES = {
+    cls.__name__.upper(): cls for cls in (Offer, Chunk, Status, Query, Get, Receipt, Round, Birth, Death, State, Absent)
+}
 
 
 def vectors() -> list[tuple[str, str, dict[str, Any], bytes]]:
@@ -46,16 +51,24 @@ def signatures() -> dict[str, Any]:
 
 def from_json(name: str, fields: dict[str, Any]) -> Message:
     """The message that JSON meaning describes."""
-    read = {"hex": bytes.fromhex, "int": int, "missing": tuple}
+    read = {"hex": bytes.fromhex, "int": int, "missing": tuple, "text": str, "account": account_from}
     values = {field: read[how](fields[field]) for field, how in naive.MESSAGES[name][1]}
     if "kind" in values:
         values["kind"] = Kind(values["kind"])
     return CLASSES[name](**values)
 
 
+def account_from(items: list[Any] | None) -> Account | None:
+    return None if items is None else Account(*items)
+
+
+def account_items(account: Account | None) -> list[Any] | None:
+    return None if account is None else [account.month, account.spent, account.budget, account.profile]
+
+
 def to_json(message: Message) -> tuple[str, dict[str, Any]]:
     name = type(message).__name__.upper()
-    write = {"hex": bytes.hex, "int": int, "missing": list}
+    write = {"hex": bytes.hex, "int": int, "missing": list, "text": str, "account": account_items}
     return name, {field: write[how](getattr(message, field)) for field, how in naive.MESSAGES[name][1]}
 
 
@@ -88,6 +101,14 @@ update_sections = st.lists(
     unique_by=lambda section: section[0],
 ).map(lambda sections: tuple(sorted(sections)))
 
+profiles = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,23}", fullmatch=True)
+accounts = st.one_of(
+    st.none(),
+    st.builds(Account, st.integers(0, limits.MAX_MONTH), counters, counters, profiles),
+    st.builds(Account, st.integers(0, limits.MAX_MONTH), counters, st.integers(1, limits.MAX_UINT), st.just("")),
+)
+details = st.text(max_size=80).filter(lambda text: is_plain(text) and len(text.encode()) <= limits.MAX_DETAIL_BYTES)
+
 messages: st.SearchStrategy[Message] = st.one_of(
     offers(),
     st.builds(Chunk, ids, st.integers(0, limits.MAX_CHUNKS - 1), st.binary(min_size=1, max_size=300)),
@@ -97,9 +118,10 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Get, ids, missing),
     st.builds(Receipt, ids, counters),
     st.builds(Round, st.binary(max_size=limits.MAX_ROUND_BYTES - 4)),
-    st.builds(Birth, counters, counters),
+    st.builds(Birth, counters, counters, accounts),
     st.builds(Death, counters),
     st.builds(State, counters, st.integers(0, 1)),
+    st.builds(Absent, counters, counters, st.integers(0, 255), details, accounts),
 )
 
 headers = st.builds(UpdateHeader, counters, counters, counters, small, small, update_sections)

@@ -9,11 +9,14 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gossamer.wire import cose, header, ids, items, limits, missing, topics
+from gossamer.wire import accounts, cose, header, ids, items, limits, missing, topics
 from gossamer.wire.codes import FIRST_REASON, Code, Kind, Reason
 from gossamer.wire.manifest import Fit, Manifest, Way, sign_manifest
 from gossamer.wire.messages import (
     TYPES,
+    Absence,
+    Absent,
+    Account,
     Birth,
     Chunk,
     Death,
@@ -98,7 +101,9 @@ def test_byte_costs():
     assert cost["GET"] == [length(Get(ID))]
     assert cost["RECEIPT"] == [length(Receipt(ID, 13))]
     assert cost["ROUND"] == [round_bytes(0), round_bytes(1) - round_bytes(0)]
-    assert cost["BIRTH"] == [length(Birth(9, 300))]
+    account = Account(82, 1_930_000, 2_000_000, "pi-zero-2w")
+    assert cost["BIRTH"][:2] == [length(Birth(9, 300)), length(Birth(9, 300, account))]
+    assert cost["ABSENT"][0] == length(Absent(3, 17, Absence.BATTERY, "battery 12 %, wanted 30 %"))
     assert cost["DEATH"] == [length(Death(9))]
     assert cost["STATE"] == [length(State(4, 1))]
     assert len(signed_header()) == 84
@@ -119,6 +124,7 @@ def test_the_example_of_a_round():
 def test_codes_and_reasons():
     assert {row[1]: int(row[0]) for row in table("code | name |")} == {c.name.lower(): c for c in Code}
     assert {row[1]: int(row[0]) for row in table("code | reason |")} == {r.label: r for r in Reason}
+    assert {row[1]: int(row[0]) for row in table("reason | name |")} == {a.label: a for a in Absence}
     assert f"From {FIRST_REASON} on the object is rejected" in PROTOCOL
 
 
@@ -171,6 +177,6 @@ def test_asyncapi_references_lead_somewhere():
             assert (DOCS / reference).is_file()
 
 
-@pytest.mark.parametrize("module", [cose, header, ids, items, missing, topics, geometry])
+@pytest.mark.parametrize("module", [accounts, cose, header, ids, items, missing, topics, geometry])
 def test_examples_in_docstrings(module):
     assert doctest.testmod(module).failed == 0

@@ -56,7 +56,7 @@ def test_arbitrary_bytes(data):
     examine(data)
 
 
-@given(st.integers(0, 9).flatmap(lambda t: st.binary(max_size=40).map(lambda b: bytes([t]) + b)))
+@given(st.integers(0, 10).flatmap(lambda t: st.binary(max_size=40).map(lambda b: bytes([t]) + b)))
 def test_arbitrary_bytes_behind_a_type(data):
     examine(data)
 

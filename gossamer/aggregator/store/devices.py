@@ -143,6 +143,11 @@ def holds(db: Connection, device_id: str, *, job: int, version: int, now: float)
     db.execute(sa.update(table).where(table.c.id == device_id).values(**change))
 
 
+def seen(db: Connection, device_id: str, *, now: float) -> None:
+    """Note that the device was heard."""
+    db.execute(sa.update(table).where(table.c.id == device_id).values(last_seen=now))
+
+
 def _at_least(db: Connection, device_id: str, boot: int, change: Mapping[str, object]) -> bool:
     query = sa.update(table).where(table.c.id == device_id, table.c.boot <= boot).values(**change)
     return db.execute(query).rowcount > 0

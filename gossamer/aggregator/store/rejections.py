@@ -49,6 +49,12 @@ def every(db: Connection) -> list[Rejection]:
     return [Rejection(**row._mapping) for row in rows]
 
 
+def newest(db: Connection, limit: int) -> list[Rejection]:
+    """Return the counters that moved last, the newest first."""
+    rows = db.execute(sa.select(table).order_by(table.c.at.desc(), table.c.reason, table.c.device).limit(limit))
+    return [Rejection(**row._mapping) for row in rows]
+
+
 def totals(db: Connection) -> dict[str, int]:
     """Return how often each reason was given."""
     query = sa.select(table.c.reason, sa.func.sum(table.c.count)).group_by(table.c.reason)

@@ -83,6 +83,13 @@ def reports(db: Connection, job: int, last: int | None = None) -> list[str]:
     return found[::-1]
 
 
+def sealed_after(db: Connection, job: int, after: int, limit: int) -> list[tuple[int, float, str]]:
+    """Return (round, when it was sealed, report) of the first ``limit`` sealed rounds after a round, in order."""
+    query = sa.select(table.c.round, table.c.sealed_at, table.c.report).where(table.c.job == job, table.c.round > after)
+    query = query.where(table.c.report.is_not(None)).order_by(table.c.round).limit(limit)
+    return [(row.round, row.sealed_at or 0.0, row.report) for row in db.execute(query)]
+
+
 def set_state(db: Connection, job: int, round_: int, state: RoundState) -> None:
     """Move a round on."""
     _change(db, job, round_, state=state.value)

@@ -22,9 +22,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from gossamer.wire.limits import MAX_DEVICE_CHARS
+from gossamer.wire.limits import MAX_DETAIL_BYTES, MAX_DEVICE_CHARS, MAX_PROFILE_CHARS
 
-#: Raised whenever a table changes; a store of another version is refused, never guessed at.
+#: Raised whenever a table changes; a store of another version is refused, never guessed at. A table that is added
+#: needs no other number: it is made when an older store is opened, and who does not know it does not look.
 SCHEMA_VERSION = 1
 
 NAME_CHARS = 64
@@ -147,6 +148,30 @@ rejections = Table(
     Column("count", BigInteger, nullable=False),
     Column("last_device", String(MAX_DEVICE_CHARS), nullable=False),
     Column("detail", String(200), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+#: Bounded: absences.ROWS_PER_DEVICE per enrolled device.
+absences = Table(
+    "absences",
+    metadata,
+    Column("device", String(MAX_DEVICE_CHARS), primary_key=True),
+    Column("job", Integer, primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("reason", Integer, nullable=False),
+    Column("detail", String(MAX_DETAIL_BYTES), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+#: One row per enrolled device that says what it spends.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("device", String(MAX_DEVICE_CHARS), primary_key=True),
+    Column("month", String(7), nullable=False),
+    Column("spent_bytes", BigInteger, nullable=False),
+    Column("budget_bytes", BigInteger, nullable=False),
+    Column("profile", String(MAX_PROFILE_CHARS), nullable=False),
     Column("at", Float, nullable=False),
 )
 

@@ -155,3 +155,15 @@ def test_every_table_can_be_made_on_postgresql(table: sa.Table) -> None:
     text = str(CreateTable(table).compile(dialect=postgresql.dialect()))
     assert "CREATE TABLE" in text
     assert "BLOB" not in text
+
+
+def test_tables_that_an_older_store_lacks_are_made_when_it_is_opened(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "s.db")
+    with store.write() as db:
+        for table in (schema.absences, schema.accounts):
+            table.drop(db)
+    store.close()
+    store = Store.open(tmp_path / "s.db")
+    with store.read() as db:
+        assert {"absences", "accounts"} <= set(sa.inspect(db).get_table_names())
+    store.close()
