@@ -31,6 +31,7 @@ class BrokerSettings:
     port: int
     username: str
     password: str = field(repr=False)
+    password_file: Path | None
     client_id: str
     protocol: str
     clean_session: bool
@@ -43,6 +44,17 @@ class BrokerSettings:
     connect_timeout_seconds: float
     stall_seconds: float
     max_in_flight: int
+
+    def secret(self) -> str | None:
+        """The password, from wherever it is. Raises :class:`ConfigError`."""
+        if self.password_file is None:
+            return self.password or None
+        if self.password:
+            raise ConfigError("broker: expected password or password_file, got both")
+        try:
+            return self.password_file.read_text(encoding="utf-8").strip("\r\n") or None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"broker.password_file: expected a file with the password in it: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -149,7 +161,7 @@ class AgentSettings:
             host=broker.host,
             port=broker.port,
             username=broker.username or None,
-            password=broker.password or None,
+            password=broker.secret(),
             tls=tls if broker.tls else None,
             insecure=broker.insecure,
             keepalive_seconds=broker.keepalive_seconds,

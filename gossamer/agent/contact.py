@@ -18,9 +18,11 @@ from gossamer.agent.goodput import Goodput
 from gossamer.agent.journal import Log
 from gossamer.agent.ledger import LedgerWriter
 from gossamer.agent.plan import Held
+from gossamer.agent.progress import Vitals
 from gossamer.agent.purse import Purse
 from gossamer.agent.runner import TrainerProcess
 from gossamer.agent.session import Session
+from gossamer.agent.states import State
 from gossamer.agent.store import AgentStore
 from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of, secret_of
 from gossamer.agent.windows import NEVER, clock, next_change, open_at
@@ -127,6 +129,10 @@ class Contact:
             times.append(self._child.deadline)
         return min(times)
 
+    def vitals(self, now: float) -> Vitals:
+        """How it is, after a turn."""
+        return Vitals(self.next_deadline(now), self._session.state is State.TRAINING, self._child is not None)
+
     def account(self) -> None:
         """Pass the link's byte account to the ledger."""
         self._ledger.seen(self._link.account())
@@ -185,8 +191,8 @@ class Contact:
 
     def _retry(self, now: float, error: BrokerUnreachable | BrokerRefused, *, limit: bool) -> None:
         """Full jitter: a fleet that lost its broker does not come back at the same moment."""
-        patience = 0.0 if limit else self._settings.give_up_seconds
-        if not self._ever_connected and (limit or (patience and now - self._started >= patience)):
+        patience = self._settings.give_up_seconds
+        if not self._ever_connected and patience and (limit or now - self._started >= patience):
             raise error
         most = self._settings.backoff_limit_seconds
         if not limit:

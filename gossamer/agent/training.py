@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gossamer.agent.actions import Train
 from gossamer.agent.config import AgentSettings
@@ -113,7 +114,8 @@ def _plans(manifest: Manifest) -> Plans:
 
 def secret_of(key: Ed25519PrivateKey) -> bytes:
     """32 bytes that only this device can know, for noise that nobody else may repeat; always the same."""
-    return hashlib.sha256(SECRET_LABEL + key.private_bytes_raw()).digest()
+    raw = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())  # private_bytes_raw() is of version 40
+    return hashlib.sha256(SECRET_LABEL + raw).digest()
 
 
 def codec_seed(manifest: Manifest, device: int) -> int:
