@@ -7,14 +7,17 @@ from typing import Annotated
 import typer
 
 import gossamer
-from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, serve, wire
+from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, profiles, serve, wire
+from gossamer.cli import exit_codes, init as init_project from gossamer.cli
 
 app = typer.Typer(
     name="gossamer",
     help="Federated learning on the thinnest links there are.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # or [fit] in a help text is taken for markup, and vanishes
+    epilog=exit_codes(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -37,6 +40,8 @@ def gossamer_command(
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init_project.init)
+app.command("train")(train_project.train)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
 app.command("page")(page.page)
@@ -48,5 +53,6 @@ app.add_typer(serve.bridge_app, name="bridge")
 app.add_typer(serve.aggregator_app, name="aggregator")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(job.app, name="job")
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(wire.app, name="wire")
 app.add_typer(codec.app, name="codec")

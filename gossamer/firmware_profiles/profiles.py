@@ -187,8 +187,8 @@ def _value(key: str, value: Any, kind: str, where: str) -> Any:
         return value
     if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return tuple(value)
-    if kind == "Mapping[str, str]" and isinstance(value, dict) and all(isinstance(v, str) and v for v in value.values()):
-        return dict(value)
+    if kind == "Mapping[str, str]" and isinstance(value, dict):
+        return {each: _value(f"{key}.{each}", text, "str", where) for each, text in value.items()}
     if kind == "Mapping[str, int]" and isinstance(value, dict):
         return {each: _value(f"{key}.{each}", figure, "int", where) for each, figure in value.items()}
     expected = {

@@ -4,9 +4,10 @@ The gradient of a dense layer is a sum of products of its inputs and of what flo
 
     update (rows, columns) = inputs (n, rows)^T  errors (n, columns) / n
 
-so it has few strong directions, whole rows and columns that hardly move, and heavy tails. Inputs of a grid with declared
-axes are smooth along them; those behind another layer are rectified, so some rows are exactly zero. Only lengths of
-encoded bytes are taken from these updates, and the share of their energy that a codec keeps; never an accuracy.
+so it has few strong directions, whole rows and columns that hardly move, and heavy tails. Inputs of a grid with
+declared axes are smooth along them; those behind another layer are rectified, so some rows are exactly zero. Only
+lengths of encoded bytes are taken from these updates, and the share of their energy that a codec keeps; never an
+accuracy.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class UpdateMaker:
             inputs = _inputs(rng, rows, axes.get(name, ()), first=position == 0)
             errors = _errors(rng, shape[-1])
             parts.append((inputs.T @ errors / np.float32(EXAMPLES)).reshape(-1))
-        return STEP * np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
+        whole: Vector = STEP * np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
+        return whole
 
     @cached_property
     def first_model(self) -> SharedModel:
@@ -80,7 +82,7 @@ def _inputs(rng: np.random.Generator, rows: int, sides: tuple[int, ...], *, firs
         grid = x.reshape(EXAMPLES, *(abs(side) for side in sides))
         for axis, side in enumerate(sides, start=1):
             if side > 1:
-                grid = sum((np.roll(grid, shift, axis) for shift in range(SMOOTHING)), np.zeros_like(grid)) / SMOOTHING
+                grid = np.mean([np.roll(grid, shift, axis) for shift in range(SMOOTHING)], axis=0, dtype=np.float32)
         x = grid.reshape(EXAMPLES, rows)
     strength = np.exp(rng.standard_normal(rows)).astype(np.float32)
     return x * strength if first else np.maximum(x - np.float32(0.5), 0) * strength
