@@ -8,7 +8,9 @@ import typer
 
 import gossamer
 from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, profiles, serve, wire
-from gossamer.cli import exit_codes, init as init_project from gossamer.cli
+from gossamer.cli import init as init_project
+from gossamer.cli import train as train_project
+from gossamer.cli.exit_codes import exit_codes
 
 app = typer.Typer(
     name="gossamer",
