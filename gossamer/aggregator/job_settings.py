@@ -192,7 +192,7 @@ class JobSettings:
     closing: ClosingSettings = field(default_factory=ClosingSettings)
     threat: ThreatSettings = field(default_factory=ThreatSettings)
     privacy: PrivacySettings | None = None
-    plans: Mapping[str, PlanSettings] = field(default_factory=dict)
+    plans: Mapping[str, PlanSettings] = field(default_factory=dict, hash=False)
 
     def check(self) -> None:
         """Raises ConfigError, naming the key and what it expects."""
