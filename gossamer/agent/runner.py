@@ -30,7 +30,9 @@ _FAREWELL_SECONDS = 2.0
 _GLANCE_SECONDS = 0.01
 _READ_BYTES = 1 << 16
 _CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
-_LAST_ANSWERS = frozenset({"update", "abstain", "bad-model", "initial", "figures"})
+_LAST_ANSWERS = frozenset({"update", "abstain", "too-long", "bad-model", "initial", "figures"})
+#: Of the service manager, for the agent alone.
+_NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Answer = dict[str, Any]
@@ -240,4 +242,5 @@ def run(
 def _environment(settings: ChildSettings) -> dict[str, str]:
     variables = dict.fromkeys(_THREAD_VARIABLES, str(settings.threads))
     variables[PARENT_VARIABLE] = str(os.getpid())
-    return {**os.environ, **variables}
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN}
+    return {**inherited, **variables}
