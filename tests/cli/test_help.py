@@ -30,7 +30,7 @@ COMMANDS = dict(leaves(TREE))
 
 
 def test_the_tree_is_the_documented_one() -> None:
-    expected = "demo plan serve page broker config doctor agent-run bridge-run aggregator-run"
+    expected = "demo init train plan serve page broker config doctor agent-run bridge-run aggregator-run"
     expected += " fleet-init fleet-enroll fleet-revoke fleet-list"
     expected += " job-create job-list job-show job-export job-metrics wire-decode codec-list codec-measure"
     expected += " profiles-list profiles-show profiles-detect profiles-calibrate"
