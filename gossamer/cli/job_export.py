@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gossamer.cli.completion import job_names
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, when
 from gossamer.cli.output import Json, emit_one
 from gossamer.cli.reading import job_named, reading
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    name: Annotated[str, typer.Argument(help="The job's name.")],
+    name: Annotated[str, typer.Argument(help="The job's name.", autocompletion=job_names)],
     file: Annotated[Path, typer.Argument(help="An .npz file to write: one array per tensor.")],
     card: Annotated[
         Path | None, typer.Option(help="One card, here: Markdown if it ends in .md, else JSON. [default: both, beside]")
