@@ -88,10 +88,10 @@ def _run(
     opened = Store.open(store_url or files.store)
     parts = [name for name, wanted in (("bridge", bridge), ("aggregator", aggregator)) if wanted]
     where = f", broker {settings.broker.host}:{settings.broker.port}" if bridge else ""
-    note(f"{' and '.join(parts)} of fleet {settings.fleet}{where}")
     meter = Meter()
     try:
         with page_beside(files, opened, meter, page, wanted=not no_page):
+            note(f"{' and '.join(parts)} of fleet {settings.fleet}{where}")
             run_server(
                 opened,
                 key=key,

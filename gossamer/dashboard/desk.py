@@ -1,15 +1,15 @@
 """One reading of the store, shared by all who look at the page, and nothing read twice.
 
-The desk takes the store's pulse (:mod:`gossamer.aggregator.store.pulse`) at most every LOOK_SECONDS, and gives each
-part a revision. A table is read when somebody asks for it and its revision is not the one that was read last. Reading
-happens in short transactions, in the threads of those who ask; SQLite in WAL mode makes no writer wait for them.
+The desk takes the store's pulse (:mod:`gossamer.aggregator.store.pulse`) now and then, and gives each part a revision.
+A table is read when somebody asks for it and its revision is not the one that was read last. Reading happens in short
+transactions, in the threads of those who ask; SQLite in WAL mode makes no writer wait for them.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,16 +19,19 @@ import gossamer
 from gossamer.aggregator.cohort import cohort
 from gossamer.aggregator.job_settings import JobSettings
 from gossamer.aggregator.status import JobStatus, status_of
-from gossamer.aggregator.store import Store, devices, inbox, jobs, pulse, rejections, rounds
+from gossamer.aggregator.store import Store, absences, accounts, devices, inbox, jobs, pulse, rejections, rounds
+from gossamer.aggregator.store.absences import AbsenceRow
+from gossamer.aggregator.store.accounts import AccountRow
 from gossamer.aggregator.store.jobs import JobRow
 from gossamer.dashboard import device_rows, views
 from gossamer.dashboard.device_rows import Asked, DeviceRow, OpenRound
 from gossamer.dashboard.follower import Follower
 from gossamer.dashboard.meter import Meter
 from gossamer.dashboard.metrics import page_metrics
-from gossamer.dashboard.told import Told, read_told
 
 LOOK_SECONDS = 0.5
+#: Of one processor, at most, for reading the devices: the larger the fleet, the seldomer it is looked at.
+SHARE = 0.05
 #: A fleet of thousands is heard every second: its table is read again this often, no oftener.
 DEVICES_SECONDS = 2.0
 REJECTIONS_SHOWN = 100
@@ -50,6 +53,7 @@ class Desk:
     _pulse: dict[str, object] = field(default_factory=dict)
     _revisions: Revisions = field(default_factory=lambda: dict.fromkeys(pulse.PARTS, 0))
     _looked: float = float("-inf")
+    _pause: float = LOOK_SECONDS
     _devices_at: float = float("-inf")
     _kept: dict[object, tuple[object, Any]] = field(default_factory=dict)
     _followers: dict[int, Follower] = field(default_factory=dict)
@@ -64,7 +68,7 @@ class Desk:
         """
         with self._lock:
             now = self.clock()
-            if now - self._looked < LOOK_SECONDS:
+            if now - self._looked < self._pause:
                 return dict(self._revisions)
             with self.store.read() as db:
                 found = pulse.take(db)
@@ -78,6 +82,11 @@ class Desk:
                 self._pulse[part] = numbers
                 self._revisions[part] += 1
             return dict(self._revisions)
+
+    def stir(self) -> None:
+        """Something was changed here: look at once when next asked."""
+        with self._lock:
+            self._looked = self._devices_at = float("-inf")
 
     # -- what is shown -------------------------------------------------------------------------------------
 
@@ -187,8 +196,12 @@ class Desk:
         revision = (self._revisions["jobs"], self._revisions["devices"])
 
         def read(db: Connection) -> list[DeviceRow]:
+            began = self.clock()
             found = self._once("devices", self._revisions["devices"], devices.every)
-            return rows_of(db, number, found, self._once("told", self._revisions["devices"], read_told))
+            told = self._once("accounts", self._revisions["devices"], accounts.latest)
+            made = rows_of(db, number, found, told)
+            self._pause = max(LOOK_SECONDS, (self.clock() - began) / SHARE)
+            return made
 
         rows: list[DeviceRow] = self._once(("rows", number), revision, read)
         return rows
@@ -220,23 +233,23 @@ def brief(status: JobStatus) -> Json:
     }
 
 
-def rows_of(db: Connection, number: int | None, found: Sequence[devices.Device], told: Told) -> list[DeviceRow]:
-    """All devices against the open round of a job; without a job, or with a finished one, nobody is called."""
+def rows_of(
+    db: Connection, number: int | None, found: Sequence[devices.Device], told: Mapping[str, AccountRow]
+) -> list[DeviceRow]:
+    """All devices against the open round of a job; without a job, or with a finished one, nobody is called.
+
+    Why a device is absent is shown as long as its last turn is not over: a cycle's length.
+    """
     job = None if number is None else jobs.get(db, number)
-    open_round, latest = OpenRound(0, 0), None
-    since = 0
+    open_round = OpenRound(0, 0)
+    absent: Mapping[str, AbsenceRow] = {}
     if job is not None:
         latest = rounds.latest(db, job.job)
         open_round = OpenRound(job.job, job.version)
         if latest is not None and job.state is not jobs.JobState.FINISHED:
             settings = JobSettings.from_json(job.settings)
+            called = cohort(settings, latest.devices, latest.round)
             arrived = inbox.senders(db, job.job, latest.round)
-            open_round = OpenRound(job.job, job.version, cohort(settings, latest.devices, latest.round), arrived)
-            since = latest.round - settings.cohorts + 1
-    now = None if latest is None else latest.round
-    return [
-        device_rows.row_of(
-            device, open_round, told.absent(device.id, open_round.job, now, since), told.accounts.get(device.id)
-        )
-        for device in found
-    ]
+            open_round = OpenRound(job.job, job.version, latest.round, called, arrived)
+            absent = absences.since(db, job.job, latest.round - settings.cohorts + 1)
+    return [device_rows.row_of(device, open_round, absent.get(device.id), told.get(device.id)) for device in found]

@@ -11,31 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gossamer.aggregator.store.absences import AbsenceRow
+from gossamer.aggregator.store.accounts import AccountRow
 from gossamer.aggregator.store.devices import Device
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 STANDINGS = ("arrived", "waiting", "absent", "offline", "resting", "revoked")
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """Why a device does not take part, by its own word. ``now``: in the open round, else in an earlier one."""
-
-    reason: str
-    detail: str
-    now: bool
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What a device has spent in a month, by its own word; ``budget_bytes`` 0: it has no budget."""
-
-    month: str
-    spent_bytes: int
-    budget_bytes: int
-    profile: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +44,21 @@ class DeviceRow:
 
 @dataclass(frozen=True, slots=True)
 class OpenRound:
-    """The round that devices are shown against; ``called`` and ``arrived`` by index and by name."""
+    """The round that devices are shown against; ``called`` and ``arrived`` by index and by name. None is open: -1."""
 
     job: int
     version: int
+    round: int = -1
     called: Collection[int] = ()
     arrived: Collection[str] = ()
 
 
-def row_of(device: Device, open_round: OpenRound, absent: Absent | None, account: Account | None) -> DeviceRow:
-    """One device's row."""
+def row_of(device: Device, open_round: OpenRound, absent: AbsenceRow | None, account: AccountRow | None) -> DeviceRow:
+    """One device's row. ``absent``: what it said last; of an earlier round it counts until its next turn."""
     called = device.index in open_round.called
-    here = absent is not None and absent.now
+    here = absent is not None and absent.round == open_round.round
     held = device.held_version if device.held_job == open_round.job else 0
-    told = absent if absent is not None and (here or not called) else None
+    told = absent if here or not called else None
     return DeviceRow(
         device=device.id,
         index=device.index,
@@ -86,7 +69,7 @@ def row_of(device: Device, open_round: OpenRound, absent: Absent | None, account
         lag=max(0, open_round.version - held) if device.last_seen else None,
         called=called,
         standing=standing(device, called, device.id in open_round.arrived, here),
-        reason=told.reason if told else "",
+        reason=told.reason.label if told else "",
         detail=told.detail if told else "",
         told_at=told.at if told else 0.0,
         month=account.month if account else "",

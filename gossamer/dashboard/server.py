@@ -79,7 +79,8 @@ def listen(settings: PageSettings) -> socket.socket:
         family, _type, _protocol, _name, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
+        why = error.strerror or str(error)
         raise ConfigError(
-            f"the page cannot listen on {settings.host}:{settings.port} ({error.strerror or error}); choose another "
+            f"the page cannot listen on {settings.host}:{settings.port} ({why}); choose another "
             "address with --page HOST:PORT or page.port, 0 for any free port, or do without: --no-page"
         ) from error

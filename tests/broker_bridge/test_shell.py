@@ -19,6 +19,7 @@ from gossamer.errors import BrokerRefused
 from gossamer.fleet.enrolment import BrokerAddress, init_fleet
 from gossamer.fleet.server_files import ServerFiles
 from gossamer.mqtt import MqttSettings
+from gossamer.mqtt.account import ByteAccount
 from gossamer.wire.messages import Get, Query, Status, parse
 from tests.aggregator.fleets import Fleet
 from tests.broker_bridge.desk import TOPICS
@@ -48,6 +49,9 @@ class Link:
         self.acknowledged.append(token)
 
     def tick(self) -> None: ...
+
+    def account(self) -> ByteAccount:
+        return ByteAccount()
 
     def fileno(self) -> int:
         return -1

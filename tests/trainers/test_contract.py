@@ -1,4 +1,4 @@
-"""What every trainer promises, whatever it is written in. Here numpy's; `inside` runs the rest where its framework is."""
+"""What every trainer promises, whatever it is written in. Here numpy's; `test_environments` runs it for the rest."""
 
 from __future__ import annotations
 

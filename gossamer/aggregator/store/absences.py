@@ -57,6 +57,12 @@ def latest(db: Connection) -> dict[str, AbsenceRow]:
     return {found.device: _row(found) for found in db.execute(query)}
 
 
+def since(db: Connection, job: int, round_: int) -> dict[str, AbsenceRow]:
+    """Return each device's absence from the latest of a job's rounds from ``round_`` on that it stayed out of."""
+    query = sa.select(table).where(table.c.job == job, table.c.round >= round_).order_by(table.c.round)
+    return {found.device: _row(found) for found in db.execute(query)}
+
+
 _NEWEST_FIRST = (table.c.at.desc(), table.c.job.desc(), table.c.round.desc())
 
 

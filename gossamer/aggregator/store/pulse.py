@@ -48,6 +48,7 @@ def _jobs(db: Connection) -> Numbers:
 
 
 def _devices(db: Connection) -> Numbers:
+    """What a device says of itself, absences and accounts included, also moves when it was last seen."""
     table = devices
     query = sa.select(
         sa.func.count(), sa.func.sum(table.c.online), sa.func.max(table.c.last_seen), sa.func.sum(table.c.held_version),

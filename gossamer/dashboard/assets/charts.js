@@ -18,12 +18,18 @@ function put(id, options, data, label) {
   const held = drawn.get(id);
   const width = place.clientWidth;
   const key = JSON.stringify([options.key, width > 0, matchMedia("(prefers-color-scheme: dark)").matches]);
-  if (held && held.key === key) { held.plot.setData(data); return; }
+  if (held && held.key === key) { held.plot.setData(data); rest(held.plot); return; }
   held?.plot.destroy();
   place.replaceChildren();
-  const plot = new uPlot({ width, height: 215, cursor: { y: false }, legend: { live: true }, ...options }, data, place);
+  const plot = new uPlot({ width, height: 215, cursor: { y: false }, legend: { live: true },
+    hooks: { setCursor: [(u) => { if (u.cursor.idx == null) rest(u); }] }, ...options }, data, place);
+  rest(plot);
+  place.querySelector(".u-legend")?.setAttribute("role", "presentation"); // the picture's name says it
   drawn.set(id, { key, plot });
 }
+
+// Without a pointer the legend tells the last values.
+const rest = (plot) => plot.setLegend({ idx: plot.data[0].length - 1 });
 
 function empty(id, words) {
   drawn.get(id)?.plot.destroy();

@@ -22,7 +22,7 @@ export function showNoJob() {
   text("state", "no job");
   text("round", "");
   fill("tiles", tile("Job", "none yet", "gossamer job create FILE"));
-  for (const id of ["members", "legend", "settings"]) byId(id).replaceChildren();
+  for (const id of ["turns", "members", "legend", "settings"]) byId(id).replaceChildren();
   byId("bytes").tBodies[0].replaceChildren();
 }
 
@@ -59,12 +59,14 @@ function cohort(job) {
   const found = job.cohort;
   if (!found) {
     text("cycle", "");
+    fill("turns");
     fill("members");
     fill("legend");
     text("cohort-note", job.state === "finished" ? "The job is finished; nobody is called." : "The first round has not begun.");
     return;
   }
   text("cycle", `round ${job.round}, turn ${job.cycle.turn} of ${job.cycle.cohorts} in cycle ${job.cycle.cycle}`);
+  turns(job.cycle, (found.standing.arrived ?? 0) / Math.max(1, found.size));
   const many = found.size > MANY;
   byId("members").className = many ? "members many" : "members";
   fill("members", ...found.members.map((each) => {
@@ -80,6 +82,18 @@ function cohort(job) {
   const due = job.state === "paused" ? "The job is paused: what arrives is counted, nothing is sealed."
     : `Open since ${clock(job.since)}; the deadline is ${span(job.deadline_seconds)} after that.`;
   text("cohort-note", left ? `${due} ${count(left)} more devices are not drawn.` : due);
+}
+
+function turns({ turn, cohorts }, share) {
+  if (cohorts > 120) { fill("turns"); return; }
+  const made = Array.from({ length: cohorts }, (_, i) => {
+    const name = i + 1 < turn ? "done" : i + 1 === turn ? "now" : "";
+    const said = `turn ${i + 1}: ${name === "done" ? "sealed" : name === "now" ? "open" : "to come"}`;
+    const each = element("li", { className: name, title: said, "aria-label": said });
+    if (name === "now") each.style.setProperty("--share", `${Math.round(100 * share)}%`);
+    return each;
+  });
+  fill("turns", ...made);
 }
 
 function where(job) {

@@ -76,7 +76,8 @@ async function bringJob() {
 }
 
 async function bringDevices() {
-  const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value !== ""));
+  const size = matchMedia("(max-width: 46rem)").matches ? 15 : 50;
+  const query = new URLSearchParams(Object.entries({ ...asked, size }).filter(([, value]) => value !== ""));
   seen.devices = await get(`/api/devices.json?${query}`);
   asked.page = seen.devices.page;
 }

@@ -7,6 +7,10 @@ const LISTED = 12;
 
 export function showDevices(told, now, revoke) {
   const { counts } = told;
+  const table = byId("devices").classList;
+  table.toggle("no-budget", !told.devices.some((each) => each.month));
+  table.toggle("no-why", !told.devices.some((each) => each.reason || !each.enrolled));
+  table.toggle("no-action", !revoke);
   text("found", told.found === counts.devices ? `${count(counts.devices)}` : `${count(told.found)} of ${count(counts.devices)}`);
   text("page", `page ${count(told.page)} of ${count(told.pages)}`);
   byId("previous").disabled = told.page <= 1;
@@ -25,6 +29,13 @@ export function showDevices(told, now, revoke) {
 const cell = (label, className, ...children) =>
   element("td", { role: "cell", "data-label": label, className: children.length === 0 || children[0] === "" ? `${className} nothing` : className }, ...children);
 
+// On a phone, where there are no headings, a cell says itself what it holds, and one that holds nothing new is not there.
+function phone(words, made, zero = false) {
+  made.dataset.phone = words;
+  if (zero) made.dataset.zero = "";
+  return made;
+}
+
 function deviceRow(each, now, revoke) {
   const lag = each.lag == null ? "" : each.lag === 0 ? `${count(each.model_version)}` : `${count(each.model_version)} (${count(each.lag)} behind)`;
   const contact = each.online ? `online, heard ${ago(each.last_contact, now)}` : ago(each.last_contact, now);
@@ -33,7 +44,7 @@ function deviceRow(each, now, revoke) {
     : "";
   return element("tr", { role: "row" }, cell("device", "", each.device),
     cell("this round", "", element("span", { className: "chip", "data-standing": each.standing }, each.standing)),
-    cell("last contact", "", contact), cell("model", "n", lag), cell("budget of the month", "", ...budget(each)),
+    cell("last contact", "", contact), phone("model", cell("model", "n", lag)), cell("budget of the month", "", ...budget(each)),
     cell("why not", "why", ...why(each)), cell("", "n", action));
 }
 
@@ -96,10 +107,12 @@ export function showRounds(rounds) {
   const rows = [];
   const n = rounds.round.length;
   for (let i = n - 1; i >= Math.max(0, n - ROUNDS_SHOWN); i -= 1) {
-    rows.push(element("tr", { role: "row" }, cell("round", "n", count(rounds.round[i])), cell("sealed", "", when(rounds.at[i])),
-      cell("in time", "n", `${count(rounds.on_time[i])} of ${count(rounds.cohort[i])}`), cell("late", "n", count(rounds.late[i])),
-      cell("rejected", "n", count(rounds.rejected[i])), cell("bytes up", "n", bytes(rounds.body_bytes[i])),
-      cell("loss", "n", figure(rounds.loss[i]))));
+    rows.push(element("tr", { role: "row" }, phone("round", cell("round", "n", count(rounds.round[i]))),
+      phone("sealed", cell("sealed", "", when(rounds.at[i]))),
+      phone("in time", cell("in time", "n", `${count(rounds.on_time[i])} of ${count(rounds.cohort[i])}`)),
+      phone("late", cell("late", "n", count(rounds.late[i])), rounds.late[i] === 0),
+      phone("rejected", cell("rejected", "n", count(rounds.rejected[i])), rounds.rejected[i] === 0),
+      phone("up", cell("bytes up", "n", bytes(rounds.body_bytes[i]))), phone("loss", cell("loss", "n", figure(rounds.loss[i])))));
   }
   if (n === 0) rows.push(element("tr", { role: "row" }, element("td", { role: "cell", colspan: "7", className: "muted" }, "no round is sealed yet")));
   byId("rounds").tBodies[0].replaceChildren(...rows);
