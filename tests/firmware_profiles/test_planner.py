@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gossamer.aggregator.job_settings import FitSettings, JobSettings, PlanSettings
 from gossamer.compression.codecs import codec
 from gossamer.errors import ConfigError
 from gossamer.firmware_profiles import Profiles
@@ -201,8 +202,14 @@ def test_plans_for_devices_can_be_read_again(plan: ModelPlan):
     other = plan_model(replace(WISH, device=PROFILES.device("pi-4")))
     table = parse_toml(plans_toml([plan, thin, other], "a test"))["plans"]
     assert set(table) == {"pi-zero-2w", "pi-4"}
-    assert table["pi-4"] == {"codec": other.best.codec, "local_epochs": 2}
+    assert table["pi-4"] == {"codec": other.best_by_class.codec, "local_epochs": 2}
     assert thin.best.rounds_month < plan.best.rounds_month
-    assert table["pi-zero-2w"]["codec"] == thin.best.codec
-    for each in table.values():
-        codec(each["codec"])
+    assert table["pi-zero-2w"]["codec"] == thin.best_by_class.codec
+    asked = {name: PlanSettings(**each) for name, each in table.items()}
+    JobSettings(name="j", job=1, fleet="f", seed=0, rounds=9, fit=FitSettings(2, 32, 0.1), plans=asked)
+
+
+def test_no_more_classes_than_a_manifest_has_room_for(plan: ModelPlan):
+    many = [replace(plan, wish=replace(WISH, device=replace(WISH.device, name=f"class-{n:02}"))) for n in range(20)]
+    with pytest.raises(ConfigError, match="plan for fewer classes"):
+        plans_toml(many, "a test")
