@@ -8,6 +8,8 @@ import typer
 
 import gossamer
 from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, profiles, serve, wire
+from gossamer.cli import init as init_project
+from gossamer.cli import train as train_project
 from gossamer.cli.exit_codes import exit_codes
 
 app = typer.Typer(
@@ -40,6 +42,8 @@ def gossamer_command(
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init_project.init)
+app.command("train")(train_project.train)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
 app.command("page")(page.page)

@@ -12,6 +12,7 @@ from gossamer.cli.completion import device_names, device_profiles
 from gossamer.cli.output import Json, emit, emit_one, note
 from gossamer.cli.reading import DEFAULT_STATE, StateDirectory, when
 from gossamer.errors import ConfigError
+from gossamer.wire.topics import DEVICE_TEMPLATE, SHARED_TEMPLATE
 
 if TYPE_CHECKING:
     from gossamer.fleet.enrolment import BrokerAddress, DeviceSpec
@@ -30,17 +31,29 @@ def init(
     tls: Annotated[bool, typer.Option(help="Reach the broker over TLS.")] = False,
     insecure: Annotated[bool, typer.Option(help="Allow plaintext to a host other than this machine.")] = False,
     accounts: Annotated[bool, typer.Option(help="Make broker accounts (password and ACL files).")] = True,
+    shared_topic: Annotated[
+        str, typer.Option(help="Template of the topics that all devices read; it has {kind}, and may have {fleet}.")
+    ] = SHARED_TEMPLATE,
+    device_topic: Annotated[
+        str, typer.Option(help="Template of a device's topics: {kind} and {device}, perhaps {fleet} and {bucket}.")
+    ] = DEVICE_TEMPLATE,
     as_json: Json = False,
 ) -> None:
     """Make a fleet: its key, its store, the server's settings.
 
+    A broker with names of its own keeps them: give both templates here, and every device is enrolled with them.
+
     Example: gossamer fleet init farm1 --state /srv/gossamer --host broker.example --port 8883 --tls
+
+    Example: gossamer fleet init farm1 --shared-topic 'fl/{kind}' --device-topic 'things/{device}/fl/{kind}'
     """
     from gossamer.fleet.enrolment import BrokerAddress, init_fleet
     from gossamer.fleet.server_files import ServerFiles
+    from gossamer.wire.topics import Topics
 
     files = ServerFiles(state)
-    init_fleet(files, fleet, BrokerAddress(host, port, tls, insecure), accounts=accounts)
+    topics = Topics(fleet, shared=shared_topic, device=device_topic)
+    init_fleet(files, fleet, BrokerAddress(host, port, tls, insecure), accounts=accounts, topics=topics)
     if as_json:
         told = {"fleet": fleet, "state": str(state), "key": str(files.key), "store": str(files.store)}
         files_of_broker = {"password_file": str(files.passwords.resolve()), "acl_file": str(files.rules.resolve())}

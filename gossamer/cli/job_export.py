@@ -35,6 +35,11 @@ def export(
 
     Example: gossamer job export gait model.npz
     """
+    emit_one(export_model(state, name, file, card), as_json=as_json)
+
+
+def export_model(state: Path, name: str, file: Path, card: Path | None = None) -> dict[str, Any]:
+    """Write a job's current model and its cards; returns file, version, digest and where the cards are."""
     from gossamer.agent.work import weights_of
     from gossamer.aggregator.cards import model_card
     from gossamer.aggregator.jobs import model_at
@@ -52,7 +57,7 @@ def export(
     for each in cards:
         write_text(each, card_text(each, made))
     told = {"file": str(file), "version": row.version, "model_digest": made["model_digest"]}
-    emit_one({**told, "card": ", ".join(map(str, cards))}, as_json=as_json)
+    return {**told, "card": ", ".join(map(str, cards))}
 
 
 def card_files(file: Path, card: Path | None) -> list[Path]:

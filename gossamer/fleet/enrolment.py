@@ -50,13 +50,18 @@ class DeviceSpec:
     monthly_bytes: int = 0
 
 
-def init_fleet(files: ServerFiles, fleet: str, broker: BrokerAddress, *, accounts: bool) -> None:
+def init_fleet(
+    files: ServerFiles, fleet: str, broker: BrokerAddress, *, accounts: bool, topics: Topics | None = None
+) -> None:
     """Make a state directory: key, store, settings and, with ``accounts``, the server's broker account.
+
+    ``topics``: the fleet's naming, where it is not the default; what is enrolled later gets it too.
 
     Raises:
         ConfigError: an unusable name, or the directory belongs to a fleet already.
     """
     check_fleet(fleet)
+    topics = Topics(fleet) if topics is None else topics
     if files.config.exists():
         raise ConfigError(f"{files.directory} holds a fleet already; see {files.config}")
     MqttSettings(  # an address that cannot work is refused before anything is made
@@ -71,11 +76,14 @@ def init_fleet(files: ServerFiles, fleet: str, broker: BrokerAddress, *, account
     lines += [f"tls = {_toml(broker.tls)}", f"insecure = {_toml(broker.insecure)}"]
     if accounts:
         lines += [f'username = "{mosquitto.SERVER_ACCOUNT}"', f'password = "{password}"']
+    text = "\n".join(lines) + "\n"
+    if topics != Topics(fleet):
+        text += topic_table(topics.shared, topics.device)
     if accounts:
         mosquitto.set_password(files.passwords, mosquitto.SERVER_ACCOUNT, password)
-        mosquitto.set_rules(files.rules, mosquitto.SERVER_ACCOUNT, mosquitto.server_rules(Topics(fleet)))
+        mosquitto.set_rules(files.rules, mosquitto.SERVER_ACCOUNT, mosquitto.server_rules(topics))
     # Last: a directory with server.toml holds a whole fleet, one without may be begun again.
-    mosquitto.write_private(files.config, "\n".join(lines) + "\n")
+    mosquitto.write_private(files.config, text)
 
 
 def check(files: ServerFiles, wanted: Sequence[tuple[DeviceSpec, BrokerAddress]]) -> None:
@@ -145,8 +153,9 @@ def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = 
             text += topic_table(settings.topics.shared, settings.topics.device)
             _check_agent(text, target)
             if password:
-                mosquitto.set_password(files.passwords, spec.name, password)
-                mosquitto.set_rules(files.rules, spec.name, mosquitto.device_rules(topics, spec.name))
+                account = mosquitto.account_of(spec.name)
+                mosquitto.set_password(files.passwords, account, password)
+                mosquitto.set_rules(files.rules, account, mosquitto.device_rules(topics, spec.name))
             # The device's row is committed last: before that, repeating the command starts over.
             mosquitto.write_private(target, text)
     finally:
@@ -168,8 +177,8 @@ def revoke(files: ServerFiles, name: str) -> None:
     finally:
         store.close()
     if files.passwords.exists():
-        mosquitto.set_password(files.passwords, name, None)
-        mosquitto.set_rules(files.rules, name, [])
+        mosquitto.set_password(files.passwords, mosquitto.account_of(name), None)
+        mosquitto.set_rules(files.rules, mosquitto.account_of(name), [])
 
 
 def agent_config(
@@ -183,7 +192,7 @@ def agent_config(
 ) -> str:
     """Return the agent's configuration file as TOML text."""
     options = "".join(f"{name} = {_toml(value)}\n" for name, value in spec.trainer_options.items())
-    account = f'username = "{spec.name}"\npassword = "{password}"\n' if password else ""
+    account = f'username = "{mosquitto.account_of(spec.name)}"\npassword = "{password}"\n' if password else ""
     profile = f"profile = {_toml(spec.profile)}\n" if spec.profile else ""
     budget = f"\n[budget]\nmonthly_bytes = {spec.monthly_bytes}\n" if spec.monthly_bytes else ""
     return (
