@@ -21,7 +21,8 @@ from gossamer.agent.plan import Held
 from gossamer.agent.progress import Vitals
 from gossamer.agent.purse import Purse
 from gossamer.agent.runner import TrainerProcess
-from gossamer.agent.session import Session, State
+from gossamer.agent.session import Session
+from gossamer.agent.states import State
 from gossamer.agent.store import AgentStore
 from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of, secret_of
 from gossamer.agent.windows import NEVER, clock, next_change, open_at

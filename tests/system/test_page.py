@@ -208,7 +208,8 @@ def test_a_visitor_without_a_mouse(browser: Browser, fleet: World) -> None:
             !e.closest('[hidden]') && !(e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.length))
             .map((e) => e.outerHTML)"""
         assert found.page.evaluate(unnamed) == []
-        headless = "[...document.querySelectorAll('table:not(.u-legend)')].filter((t) => !t.tHead || !t.caption).map((t) => t.id)"
+        headless = """[...document.querySelectorAll('table:not(.u-legend)')]
+            .filter((t) => !t.tHead || !t.caption).map((t) => t.id)"""
         assert found.page.evaluate(headless) == []
         assert found.page.evaluate("new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size") == (
             found.page.evaluate("document.querySelectorAll('[id]').length")
