@@ -31,6 +31,7 @@ class BrokerSettings:
     password: str = field(repr=False)
     client_id: str
     protocol: str
+    retain: bool
     clean_session: bool
     tls: bool
     ca_file: Path | None
@@ -123,6 +124,7 @@ class AgentSettings:
             insecure=broker.insecure,
             keepalive_seconds=broker.keepalive_seconds,
             protocol=broker.protocol,
+            retain=broker.retain,
             clean=broker.clean_session,
             will=will,
             max_in_flight=broker.max_in_flight,
