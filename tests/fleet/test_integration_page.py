@@ -1,4 +1,4 @@
-"""``docs/integration.md`` and ``deploy/mosquitto``: every setting is read by the real loader, every file by Mosquitto."""
+"""``docs/integration.md`` and ``deploy/mosquitto``: settings read by the real loaders, files by Mosquitto itself."""
 
 from __future__ import annotations
 
