@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PARALLEL ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system lint types clean
+.PHONY: help demo test test-system deb lint types clean
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,10 @@ test: $(STAMP) lint types ## everything but the system tests (under 10 minutes o
 test-system: $(STAMP) ## whole fleets, emulated links, kill -9: as root for the network namespaces
 	@scripts/need mosquitto nats-server rabbitmq-server chromium ip ethtool qemu-aarch64-static qemu-arm-static debootstrap
 	$(BIN)/python -m pytest -q -m system $(PARALLEL)
+
+deb: $(STAMP) ## the agent's Debian packages for amd64, arm64 and armhf, in dist/
+	@scripts/need dpkg-deb
+	@$(BIN)/python deploy/deb/build.py --out dist
 
 lint: $(STAMP) ## ruff and the import rule
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "tflite-legacy": ("tflite-runtime>=2.14", "numpy<2", *AGENT, *DATA),
     "tflite-make": ("tensorflow-cpu==2.21.0",),
 }
-"""Name of the project's extra -> packages. Size: 1.2 GB for torch and for tflite-make, 0.4 GB for each of the others."""
+"""Name of the project's extra -> packages. 1.2 GB for torch and for tflite-make each, 0.4 GB for the others."""
 
 
 def python_of(name: str, cache: Path = CACHE) -> Path:

@@ -7,6 +7,7 @@ from the store, exactly as after a power cut. Every other store error ends the p
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import selectors
 import signal
@@ -21,11 +22,13 @@ from gossamer.agent.config import AgentSettings, Script, load, with_script
 from gossamer.agent.contact import Contact, MakeLink
 from gossamer.agent.journal import Log, Systemd, make_log
 from gossamer.agent.ledger import LedgerWriter
+from gossamer.agent.progress import Progress
 from gossamer.agent.store import AgentStore
 from gossamer.errors import ConfigError, DiskFull, GossamerError
 
 #: The loop wakes at least this often: keepalive, watchdog and timeouts need no better clock.
 _LONGEST_SLEEP_SECONDS = 5.0
+PRIVATE_KEY_BYTES = 32
 
 
 def run_agent(config: Path, script: Script | None = None) -> int:
@@ -34,6 +37,8 @@ def run_agent(config: Path, script: Script | None = None) -> int:
     ``script``: where the trainer is, in the place of what the configuration says.
     """
     log = make_log()
+    with contextlib.suppress(OSError, ValueError):  # no stderr to write to
+        faulthandler.enable()  # the watchdog ends a hung agent by SIGABRT: the log then says where it hung
     try:
         agent = Agent(with_script(load(config), script), log)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -58,6 +63,8 @@ class Agent:
         self._fleet_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.fleet_public_key))
         self._systemd = Systemd() if systemd is None else systemd
         self._ledger = LedgerWriter()
+        self._progress = Progress(settings.broker.connect_timeout_seconds, time.monotonic())
+        self._complaint = ""
         self._stopping = False
         # A byte in this pipe wakes the selector: a signal that comes just before select() is not missed.
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -90,7 +97,7 @@ class Agent:
                 selector.register(self._wake_reader, selectors.EVENT_READ)
                 contact = Contact(
                     self.settings, store, selector, self._log, self._ledger, self._key, self._fleet_key,
-                    stop=lambda: self._stopping, make_link=self._make_link,
+                    stop=self._asked, make_link=self._make_link,
                 )  # fmt: skip
                 self._systemd.ready()
                 try:
@@ -106,6 +113,7 @@ class Agent:
         while not self._stopping:
             now = time.monotonic()
             contact.turn(now)
+            self._feed(contact)
             self._systemd.status(contact.summary)
             if now >= write_at:
                 contact.account()
@@ -118,15 +126,32 @@ class Agent:
                     self._wake_reader.recv(64)
                 else:
                     contact.ready(key.fd, events)
-            if self._systemd.watchdog_seconds:
-                self._systemd.alive()
+
+    def _feed(self, contact: Contact) -> None:
+        """Feed the watchdog, unless the session is stuck; then say so, once, and let the watchdog do its work."""
+        now = time.monotonic()
+        complaint = self._progress.turned(contact.vitals(now), now)
+        if not complaint:
+            self._alive()
+        elif not self._complaint:
+            self._log(logging.ERROR, f"{complaint}: the watchdog is not fed until this has changed")
+        self._complaint = complaint
+
+    def _asked(self) -> bool:
+        """Whether to stop; asked several times a second by what blocks the loop, such as connecting."""
+        if self._progress.may_block(time.monotonic()):
+            self._alive()
+        return self._stopping
+
+    def _alive(self) -> None:
+        if self._systemd.watchdog_seconds:
+            self._systemd.alive()
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self._stopping and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
-            if self._systemd.watchdog_seconds:
-                self._systemd.alive()
+            self._alive()
 
 
 def device_key(settings: AgentSettings) -> Ed25519PrivateKey:
@@ -135,11 +160,14 @@ def device_key(settings: AgentSettings) -> Ed25519PrivateKey:
     try:
         if path is None:
             return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(settings.device_key))
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        data = path.read_bytes()
+        if len(data.strip()) == 2 * PRIVATE_KEY_BYTES:
+            return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(data.decode()))
+        key = load_pem_private_key(data, password=None)
     except (OSError, ValueError, TypeError) as error:
         where = "device_key: expected 64 hexadecimal digits"
         if path is not None:
-            where = f"key_file {path}: expected an unencrypted Ed25519 key in PEM"
+            where = f"key_file {path}: expected 64 hexadecimal digits, or an unencrypted Ed25519 key in PEM"
         raise ConfigError(f"{where}: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"key_file {path}: expected an Ed25519 key, got {type(key).__name__}")

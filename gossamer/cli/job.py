@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gossamer.cli import job_export, job_show
+from gossamer.cli import job_export, job_pause, job_show
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, parse_option, when
 from gossamer.cli.job_show import threat_rows
 from gossamer.cli.output import Json, emit, emit_one, figure
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gossamer.aggregator.jobs import JobSettings
     from gossamer.compression.shared import SharedModel
 
-app = typer.Typer(help="Create, list, show and export jobs.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, show, pause and export jobs.", no_args_is_help=True)
 
 
 @app.command()
@@ -162,3 +162,5 @@ def epsilon_of(settings: JobSettings, rounds_done: int) -> str | None:
 app.command("show")(job_show.show)
 app.command("metrics")(job_show.metrics)
 app.command("export")(job_export.export)
+app.command("pause")(job_pause.pause)
+app.command("resume")(job_pause.resume)

@@ -145,7 +145,7 @@ class Conversation:
     def poll(self) -> None:
         """The agent asks whether there is a new manifest, and gets the old one on its own topic."""
         tally = self.tally
-        tally.flight(self._get(), up=True)
+        tally.flight(self._get(), up=True, acks=1)
         tally.flight(PUBACK, up=False, acks=1)
         tally.flight(mqtt.publish(self.names.topic("a"), self._manifest()), up=False, acks=1)
         tally.flight(PUBACK, up=True, acks=1)

@@ -5,6 +5,7 @@ leaves nothing half-done when power fails in between (repeating the command fini
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +36,18 @@ class BrokerAddress:
 
 @dataclass(frozen=True)
 class DeviceSpec:
-    """What differs from device to device. ``trainer_options`` are passed to the trainer's factory."""
+    """What differs from device to device.
+
+    ``trainer_options`` are passed to the trainer's factory; ``profile`` names a device profile (empty: none), and
+    ``monthly_bytes`` is its budget (0: none).
+    """
 
     name: str
     trainer: str
     trainer_options: dict[str, str | int | float | bool]
     state_dir: str = AGENT_STATE_DIRECTORY
+    profile: str = ""
+    monthly_bytes: int = 0
 
 
 def init_fleet(
@@ -79,6 +86,43 @@ def init_fleet(
     mosquitto.write_private(files.config, text)
 
 
+def check(files: ServerFiles, wanted: Sequence[tuple[DeviceSpec, BrokerAddress]]) -> None:
+    """Refuse now what :func:`enroll` would refuse for any of these, before the first is made.
+
+    Raises:
+        ConfigError: the first device that cannot be enrolled, and why.
+    """
+    settings = files.settings()
+    seen: set[str] = set()
+    store = Store.open(files.store)
+    try:
+        with store.read() as db:
+            present = {device.id: device for device in devices.every(db)}
+    finally:
+        store.close()
+    key = Ed25519PrivateKey.generate()
+    for spec, broker in wanted:
+        check_device(spec.name)
+        if spec.name in seen:
+            raise ConfigError(f"device {spec.name} is named twice: each needs an id of its own")
+        seen.add(spec.name)
+        _refuse_enrolled(present.get(spec.name))
+        text = agent_config(settings.fleet, spec, 0, key, public_hex(key), broker, "")
+        text += topic_table(settings.topics.shared, settings.topics.device)
+        try:
+            _check_agent(text, files.device(spec.name))
+        except ConfigError as error:
+            raise error if len(wanted) == 1 else ConfigError(f"device {spec.name}: {error}") from error
+
+
+def _refuse_enrolled(present: devices.Device | None) -> None:
+    if present is not None and present.enrolled:
+        raise ConfigError(
+            f"device {present.id} is enrolled already (index {present.index}); "
+            f"`gossamer fleet revoke {present.id}` first if it needs a new key"
+        )
+
+
 def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = None) -> Path:
     """Enrol a device and write the one file it needs; returns that file's path.
 
@@ -97,12 +141,7 @@ def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = 
     store = Store.open(files.store)
     try:
         with store.read() as db:
-            present = devices.get(db, spec.name)
-        if present is not None and present.enrolled:
-            raise ConfigError(
-                f"device {spec.name} is enrolled already (index {present.index}); "
-                f"`gossamer fleet revoke {spec.name}` first if it needs a new key"
-            )
+            _refuse_enrolled(devices.get(db, spec.name))
         key = Ed25519PrivateKey.generate()
         with store.write() as db:
             device = devices.enroll(db, spec.name, key.public_key().public_bytes_raw())
@@ -156,6 +195,8 @@ def agent_config(
     """Return the agent's configuration file as TOML text."""
     options = "".join(f"{name} = {_toml(value)}\n" for name, value in spec.trainer_options.items())
     account = f'username = "{mosquitto.account_of(spec.name)}"\npassword = "{password}"\n' if password else ""
+    profile = f"profile = {_toml(spec.profile)}\n" if spec.profile else ""
+    budget = f"\n[budget]\nmonthly_bytes = {spec.monthly_bytes}\n" if spec.monthly_bytes else ""
     return (
         f"# {spec.name} of fleet {fleet}. Contains the device's private key: keep it readable by the agent only.\n"
         f'fleet = "{fleet}"\n'
@@ -164,9 +205,9 @@ def agent_config(
         f'device_key = "{key.private_bytes_raw().hex()}"\n'
         f'fleet_public_key = "{fleet_key}"\n'
         f"state_dir = {_toml(spec.state_dir)}\n"
-        f"trainer = {_toml(spec.trainer)}\n"
+        f"trainer = {_toml(spec.trainer)}\n{profile}"
         f"\n[broker]\nhost = {_toml(broker.host)}\nport = {broker.port}\n"
-        f"tls = {_toml(broker.tls)}\ninsecure = {_toml(broker.insecure)}\n{account}"
+        f"tls = {_toml(broker.tls)}\ninsecure = {_toml(broker.insecure)}\n{account}{budget}"
         f"\n[trainer_options]\n{options}"
     )
 

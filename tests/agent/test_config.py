@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gossamer.agent.config import AgentSettings, BrokerSettings, TopicSettings, defaults, load, parse
+from gossamer.agent.service import device_key
 from gossamer.errors import ConfigError
 
 from .device import key_file
@@ -110,6 +111,37 @@ def test_the_key_is_in_the_file_or_beside_it(tmp_path: Path, given: dict[str, An
         parse(given, tmp_path, {})
     given["device_key"] = "11" * 32
     assert "11" * 32 not in repr(parse(given, tmp_path, {}))
+
+
+@pytest.mark.parametrize("text", ["s3cret\n", "s3cret", "s3cret\r\n"])
+def test_the_password_is_in_a_file_of_its_own(tmp_path: Path, given: dict[str, Any], text: str) -> None:
+    (tmp_path / "broker.password").write_text(text)
+    given["broker"] = {"username": "pump-17", "password_file": "broker.password"}
+    settings = parse(given, tmp_path, {})
+    assert settings.mqtt().password == "s3cret"
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(ConfigError, match="got both"):
+        parse({**given, "broker": {**given["broker"], "password": "x"}}, tmp_path, {})
+    (tmp_path / "broker.password").unlink()
+    with pytest.raises(ConfigError, match=r"broker.password_file: expected a file"):
+        parse(given, tmp_path, {})
+
+
+def test_a_password_file_without_a_password_is_none(tmp_path: Path, given: dict[str, Any]) -> None:
+    (tmp_path / "broker.password").write_text("\n")  # what the unit loads where there is no such file
+    given["broker"] = {"password_file": "broker.password"}
+    assert parse(given, tmp_path, {}).mqtt().password is None
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_key_file_holds_the_digits_or_pem(tmp_path: Path, given: dict[str, Any], end: str) -> None:
+    pem = device_key(parse(given, tmp_path, {}))
+    raw = pem.private_bytes_raw()
+    (tmp_path / "device.key").write_text(raw.hex() + end)
+    assert device_key(parse(given, tmp_path, {})).private_bytes_raw() == raw
+    (tmp_path / "device.key").write_text("x" * 64)
+    with pytest.raises(ConfigError, match="64 hexadecimal digits, or"):
+        device_key(parse(given, tmp_path, {}))
 
 
 def test_tls_files_are_relative_to_the_file(tmp_path: Path, given: dict[str, Any]) -> None:

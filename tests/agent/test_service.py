@@ -296,6 +296,18 @@ def test_wrong_credentials(tmp_path: Path) -> None:
     assert "Check username, password" in log
 
 
+def test_under_a_service_manager_a_refusal_is_waited_out(tmp_path: Path) -> None:
+    """``give_up_seconds = 0``, as the unit sets it: nobody is there to read an exit code."""
+    (tmp_path / "passwords").write_text("")
+    with mosquitto(tmp_path / "broker", password_file=tmp_path / "passwords") as broker:
+        process = start(configuration(tmp_path, broker.port), GOSSAMER_GIVE_UP_SECONDS="0")
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        stop(process)
+    assert process.returncode == 0
+    assert "trying again in" in line
+
+
 def test_a_trainer_that_does_not_exist(tmp_path: Path, bridge: Bridge, listening: Listening) -> None:
     bridge.announce()
     process = start(configuration(tmp_path, listening.port, trainer="absent:make"))

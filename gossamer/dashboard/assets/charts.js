@@ -24,6 +24,7 @@ function put(id, options, data, label) {
   const plot = new uPlot({ width, height: 215, cursor: { y: false }, legend: { live: true },
     hooks: { setCursor: [(u) => { if (u.cursor.idx == null) rest(u); }] }, ...options }, data, place);
   rest(plot);
+  place.querySelector(".u-legend")?.setAttribute("role", "presentation"); // the picture's name says it
   drawn.set(id, { key, plot });
 }
 
