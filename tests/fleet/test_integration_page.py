@@ -52,7 +52,8 @@ def test_every_snippet_is_read(kind: str, text: str, tmp_path: Path) -> None:
     mqtt = settings.mqtt()
     mqtt.check()
     assert mqtt.tls is not None
-    assert mqtt.keepalive_seconds <= 1160
+    if "amazonaws" in text or "azure" in text:
+        assert mqtt.keepalive_seconds <= 1160
 
 
 def test_the_page_has_all_of_them() -> None:
