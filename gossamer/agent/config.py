@@ -34,6 +34,7 @@ class BrokerSettings:
     password_file: Path | None
     client_id: str
     protocol: str
+    retain: bool
     clean_session: bool
     tls: bool
     ca_file: Path | None
@@ -166,6 +167,7 @@ class AgentSettings:
             insecure=broker.insecure,
             keepalive_seconds=broker.keepalive_seconds,
             protocol=broker.protocol,
+            retain=broker.retain,
             clean=broker.clean_session,
             will=will,
             max_in_flight=broker.max_in_flight,
