@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -58,11 +57,11 @@ class Listening:
 @contextlib.contextmanager
 def mosquitto(
     directory: Path, *, tls: bool = False, password_file: Path | None = None, acl_file: Path | None = None,
-    lines: tuple[str, ...] = (),
+    lines: tuple[str, ...] = (), port: int = 0,
 ) -> Iterator[Listening]:  # fmt: skip
-    """Run Debian's Mosquitto on a free port of the loopback."""
+    """Run Debian's Mosquitto on a free port of the loopback, or on the one given."""
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     config = [f"listener {port} {HOST}", "persistence false", "max_queued_messages 100000", *lines]
     config.append("allow_anonymous false" if password_file else "allow_anonymous true")
     if os.geteuid() == 0:
@@ -78,6 +77,18 @@ def mosquitto(
     file.write_text("\n".join(config) + "\n")
     with _running([MOSQUITTO, "-c", str(file)], port, directory / "mosquitto.log") as (start, kill):
         yield Listening(port, settings, kill, start)
+
+
+@contextlib.contextmanager
+def mosquitto_of(text: str, listener: int, directory: Path) -> Iterator[int]:
+    """Run Mosquitto with a whole configuration file, its ``listener`` moved to a free port; yields that port."""
+    port = free_port()
+    moved = text.replace(f"listener {listener}\n", f"listener {port} {HOST}\n")
+    assert moved != text
+    file = directory / "mosquitto.conf"
+    file.write_text(moved + ("user root\n" if os.geteuid() == 0 else ""))
+    with _running([MOSQUITTO, "-c", str(file)], port, directory / "mosquitto.log"):
+        yield port
 
 
 @contextlib.contextmanager
@@ -183,10 +194,9 @@ BROKERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Listening]
 SLOW_BROKERS = ("nats", "rabbitmq")
 
 
-def every_broker(*, system: bool = False) -> list[Any]:
-    """Names in ``BROKERS`` as parameters of a test; the slow ones, or with ``system`` all, are system tests."""
-    mark = pytest.mark.system
-    return [pytest.param(name, marks=mark if system or name in SLOW_BROKERS else ()) for name in BROKERS]
+#: As parameters of a test.
+FAST_BROKERS = [name for name in BROKERS if name not in SLOW_BROKERS]
+EVERY_BROKER = [*FAST_BROKERS, *(pytest.param(name, marks=pytest.mark.system) for name in SLOW_BROKERS)]
 
 
 def self_signed(directory: Path, host: str = HOST) -> tuple[Path, Path]:

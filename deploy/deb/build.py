@@ -163,7 +163,7 @@ def build(out: Path, architecture: str, revision: str) -> Path:
         tree = Path(directory) / "tree"
         fill(tree, version, when)
         files = sorted(path for path in tree.rglob("*") if path.is_file())
-        sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files]  # noqa: S324
+        sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files]
         size_kib = sum(-(-path.stat().st_size // 1024) for path in files)
         debian = tree / "DEBIAN"
         debian.mkdir()

@@ -21,8 +21,12 @@ PR_SET_PDEATHSIG = 1
 OOM_SCORE = "900"
 #: Environment variable with the parent's process id: who starts us may be dead before we ask to be told.
 PARENT_VARIABLE = "GOSSAMER_CHILD_OF"
-#: How libraries that do not raise MemoryError say that there is none left: torch, the loader of shared objects, libc.
-OUT_OF_MEMORY = ("can't allocate memory", "failed to map segment", "bad_alloc", "Cannot allocate memory")
+#: How libraries that do not raise MemoryError say that there is none left: torch, the loader of shared objects, C++
+#: and C; the last two only as they end the process.
+OUT_OF_MEMORY = (
+    "can't allocate memory", "failed to map segment", "bad_alloc", "Cannot allocate memory", "Memory allocation still",
+    "MemoryError",
+)  # fmt: skip
 #: Of what an exception says: a line that a log can show.
 DETAIL_CHARACTERS = 400
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120 - no pathlib yet

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.compression import codec
 from gossamer.compression.adaptive import Bounds, Epochs, Participation
-from gossamer.compression.auto import Choice, JobFacts, LinkFacts, Progress, for_device
+from gossamer.compression.auto import DEVICE_CODECS, Choice, JobFacts, LinkFacts, Progress, for_device
 from gossamer.compression.memory import State
 from gossamer.compression.shared import SharedModel
 from gossamer.errors import InputError, StoreError
+from gossamer.methods import Draft, method
 
 
 def own_codec(given: str, model: SharedModel, request: dict[str, Any], state: State | None, delta: Any) -> str:
@@ -38,6 +40,23 @@ def own_codec(given: str, model: SharedModel, request: dict[str, Any], state: St
     waiting = state if request["memory"] == "ef14" else None  # other memories hold what was sent
     own = for_device(choice, facts_of_link, _progress(request["fit"]["round"], waiting, delta))
     return given if own.method == "hist" and model.frame is None else own.codec_up
+
+
+def cheaper(request: dict[str, Any], model: SharedModel, draft: Draft) -> list[str]:
+    """Codecs that this update may be in besides its own and are cheaper, from the longest bodies to the shortest.
+
+    Those that the manifest names, and where it leaves the choice to devices those that `auto` knows.
+    """
+    if draft.trained is None and draft.exact:
+        return []  # of a method that needs it as it is
+    named = set(request.get("codecs", ()))
+    if request.get("choice"):
+        named |= set(DEVICE_CODECS)
+    d = model.layout.parted(1 + len(method(request["method"]).companions)).size
+    length = {spec: codec(spec).max_bytes(d) for spec in named | {request["codec"]}}
+    fit = [spec for spec in named if model.frame is not None or not spec.startswith("hist")]
+    cheap = [spec for spec in fit if length[spec] < length[request["codec"]]]
+    return sorted(cheap, key=lambda spec: (-length[spec], spec))
 
 
 def _method_and_share(spec: str, model: SharedModel) -> tuple[str, float]:

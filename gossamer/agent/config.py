@@ -9,11 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gossamer.agent.gates import ALLOW, REFUSE
 from gossamer.agent.windows import Window
 from gossamer.agent.windows import parse as parse_windows
 from gossamer.errors import ConfigError
 from gossamer.mqtt.settings import MqttSettings, TlsSettings, Will
 from gossamer.settings import build, read_toml
+from gossamer.wire.accounts import PROFILE_FORM, is_profile
 from gossamer.wire.limits import MAX_CHUNK_BYTES, MAX_WINDOW
 from gossamer.wire.topics import Topics
 
@@ -32,6 +34,7 @@ class BrokerSettings:
     password_file: Path | None
     client_id: str
     protocol: str
+    retain: bool
     clean_session: bool
     tls: bool
     ca_file: Path | None
@@ -66,6 +69,31 @@ class LinkSettings:
 
 
 @dataclass(frozen=True)
+class BudgetSettings:
+    """Table ``[budget]``; ``monthly_bytes`` 0: no limit."""
+
+    monthly_bytes: int
+    reserve_percent: int
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Table ``[gates]``; 0, false, "allow" and [] leave a gate open."""
+
+    metered: str
+    roaming: str
+    battery_percent: int
+    charging_required: bool
+    temperature_celsius: int
+    load_percent: int
+    disk_free_bytes: int
+    command: list[str]
+    command_timeout_seconds: float
+    poll_seconds: float
+    unknown: str
+
+
+@dataclass(frozen=True)
 class TopicSettings:
     """Table ``[topics]``."""
 
@@ -86,6 +114,7 @@ class AgentSettings:
     state_dir: Path
     trainer: str
     job: int
+    profile: str
     available: list[str]
     chunk_bytes: int
     window_chunks: int
@@ -98,6 +127,7 @@ class AgentSettings:
     backoff_limit_seconds: float
     backoff_seed: int
     announce: bool
+    tell_absences: bool
     trainer_path: list[Path]
     trainer_arguments: list[str]
     fit_timeout_seconds: float
@@ -112,6 +142,8 @@ class AgentSettings:
     trainer_options: dict[str, Any]
     topics: TopicSettings
     link: LinkSettings
+    budget: BudgetSettings
+    gates: GateSettings
 
     def wire_topics(self) -> Topics:
         """The fleet's topics. Raises :class:`ConfigError`."""
@@ -135,6 +167,7 @@ class AgentSettings:
             insecure=broker.insecure,
             keepalive_seconds=broker.keepalive_seconds,
             protocol=broker.protocol,
+            retain=broker.retain,
             clean=broker.clean_session,
             will=will,
             max_in_flight=broker.max_in_flight,
@@ -154,6 +187,7 @@ class Script:
 
 _AT_MOST: dict[str, float] = {
     "chunk_bytes": MAX_CHUNK_BYTES, "window_chunks": MAX_WINDOW, "fit_nice": 19, "fit_threads": 1024,
+    "budget.reserve_percent": 100, "gates.battery_percent": 100, "gates.command_timeout_seconds": 60,
 }  # fmt: skip
 #: Smallest value of a number; what is not listed may be anything its type allows.
 _AT_LEAST: dict[str, float] = {
@@ -164,7 +198,9 @@ _AT_LEAST: dict[str, float] = {
     "fit_joules": 0, "fit_watts": 0.001, "link.bytes_per_second": 0, "link.envelope_bytes": 0, "link.per_byte_micro": 0,
     "ledger_interval_seconds": 1, "disk_retry_seconds": 0.05, "broker.connect_timeout_seconds": 0.1,
     "broker.stall_seconds": 1,
-    "broker.max_in_flight": 1,
+    "broker.max_in_flight": 1, "budget.monthly_bytes": 0, "budget.reserve_percent": 0, "gates.battery_percent": 0,
+    "gates.temperature_celsius": 0, "gates.load_percent": 0, "gates.disk_free_bytes": 0,
+    "gates.command_timeout_seconds": 0.1, "gates.poll_seconds": 0.05,
 }  # fmt: skip
 
 
@@ -213,6 +249,11 @@ def parse(given: Mapping[str, Any], base: Path, environment: Mapping[str, str]) 
         raise ConfigError("expected either device_key or key_file; `gossamer fleet enroll` sets the first")
     if settings.key_file is not None and not settings.key_file.is_file():
         raise ConfigError(f"key_file {settings.key_file}: no such file; `gossamer fleet enroll` makes a key")
+    if settings.profile and not is_profile(settings.profile):
+        raise ConfigError(f"profile: expected {PROFILE_FORM}, such as pi-zero-2w, got {settings.profile!r}")
+    for name in ("metered", "roaming", "unknown"):
+        if (word := getattr(settings.gates, name)) not in (ALLOW, REFUSE):
+            raise ConfigError(f'gates.{name}: expected "allow" or "refuse", got {word!r}')
     settings.mqtt().check()
     settings.windows()
     return settings

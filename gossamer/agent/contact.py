@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 from gossamer.agent import actions as do
 from gossamer.agent.actions import Action
 from gossamer.agent.config import AgentSettings
+from gossamer.agent.gatekeeper import Gatekeeper
+from gossamer.agent.gates import Refusal
+from gossamer.agent.goodput import Goodput
 from gossamer.agent.journal import Log
 from gossamer.agent.ledger import LedgerWriter
 from gossamer.agent.plan import Held
 from gossamer.agent.progress import Vitals
+from gossamer.agent.purse import Purse
 from gossamer.agent.runner import TrainerProcess
-from gossamer.agent.session import Session, State
+from gossamer.agent.session import Session
+from gossamer.agent.states import State
 from gossamer.agent.store import AgentStore
 from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of, secret_of
 from gossamer.agent.windows import NEVER, clock, next_change, open_at
@@ -25,6 +30,7 @@ from gossamer.errors import BrokerRefused, BrokerUnreachable, TrainerFailed, Tra
 from gossamer.mqtt.link import Handler, MqttLink
 from gossamer.mqtt.settings import Will
 from gossamer.mqtt.shared_link import SharedLink
+from gossamer.wire.codes import Absence
 from gossamer.wire.manifest import Manifest
 from gossamer.wire.messages import Death
 
@@ -81,6 +87,10 @@ class Contact:
         seed = settings.backoff_seed
         self._rng = random.Random(seed if seed >= 0 else f"{settings.device_id}:{self._boot}")  # noqa: S311
         self._windows = settings.windows()
+        self._gates = Gatekeeper(settings.gates, settings.state_dir, log)
+        self._purse = Purse(settings, store, ledger)
+        rate, milliseconds = store.link()
+        self._goodput = Goodput(float(rate), milliseconds / 1000)
         self._look_at = NEVER
         self._over = False
 
@@ -88,7 +98,7 @@ class Contact:
 
     def turn(self, now: float) -> None:
         """Everything that is due, before waiting."""
-        self._look_at_the_clock(now)
+        self._look_around(now)
         if not self._link.is_connected and now >= self._connect_at and self._link.reachable:
             self._connect(now)
         self._link.tick()
@@ -112,7 +122,7 @@ class Contact:
 
     def next_deadline(self, now: float) -> float:
         """When :meth:`turn` has something to do."""
-        times = [self._session.next_deadline(now), self._look_at]
+        times = [self._session.next_deadline(now), self._look_at, self._gates.next_deadline(now)]
         connecting = not self._link.is_connected and self._link.reachable
         times.append(self._connect_at if connecting else now + _TICK_SECONDS)
         if self._child is not None:
@@ -137,19 +147,31 @@ class Contact:
     def close(self) -> None:
         """End child and link, in at most about a second; the store is as it is."""
         self._end_child()
+        self._gates.close()
         if self._link.is_connected and self._settings.announce and not self._over:
             self._publish(do.Publish("s", Death(self._boot).serialize()))
         self._over = True  # what still arrives is for the next session
         self._link.disconnect()
         self._ledger.seen(self._link.account(), closed=True)
 
-    def _look_at_the_clock(self, now: float) -> None:
-        """Tell the session whether a window is open: at every turn, for the wall clock may have been set."""
+    def _look_around(self, now: float) -> None:
+        """Tell the session what windows, gates and budget say: at every turn, for the wall clock may have been set."""
+        self._fund(now)
         wall = time.time()
         change = next_change(self._windows, wall)
         self._look_at = now + change - wall
-        note = "" if change == NEVER else f"the next opens at {clock(change)}"
-        self._execute(self._session.available(open_at(self._windows, wall), now, note))
+        self._gates.turn(now)
+        refusal = self._gates.refusal
+        if not open_at(self._windows, wall):
+            note = f"outside the windows of availability; the next opens at {clock(change)}"
+            refusal = Refusal(Absence.WINDOW, note)
+        self._execute(self._session.available(refusal, now))
+
+    def _fund(self, now: float) -> None:
+        if self._purse.is_asked:
+            self.account()
+            manifest = self._session.manifest
+            self._execute(self._session.fund(self._purse.funds(None if manifest is None else manifest.job), now))
 
     # -- the link ------------------------------------------------------------------------------------------
 
@@ -159,6 +181,7 @@ class Contact:
         try:
             self._store.keep_boot(boot)
             self._boot = boot
+            self._purse.connecting()
             self._link.connect(self._stop, will if self._settings.announce else None)
         except BrokerUnreachable as error:
             if not self._stop():
@@ -184,6 +207,7 @@ class Contact:
         self._ever_connected = True
         self._watch(self._link.fileno(), selectors.EVENT_READ)
         self._log(logging.INFO, f"connected to {self._link.where}")
+        self._fund(time.monotonic())
         self._execute(self._session.connected(time.monotonic(), self._boot))
 
     def message(self, topic: str, payload: bytes, token: int) -> None:  # noqa: ARG002 - the link acknowledges
@@ -197,6 +221,8 @@ class Contact:
 
     def puback(self, mid: int) -> None:
         """From the link."""
+        if self._goodput.acknowledged(mid, time.monotonic()):
+            self._store.keep_link(round(self._goodput.bytes_per_second), round(1000 * self._goodput.rtt_seconds))
         token = self._tokens.pop(mid, None)
         if token is not None and not self._over:
             self._execute(self._session.puback(token, time.monotonic()))
@@ -204,6 +230,7 @@ class Contact:
     def disconnected(self, reason: str) -> None:
         """From the link."""
         self._tokens.clear()
+        self._goodput.disconnected()
         if self._over:
             return
         self._retries += 1
@@ -234,8 +261,10 @@ class Contact:
     def _publish(self, action: do.Publish) -> None:
         if not self._link.is_connected:
             return  # the session hears of it, and sends again
+        self._purse.sending(action.payload)
         topic = self._topics.device_topic(action.kind, self._settings.device_id)
         mid = self._link.publish(topic, action.payload, retain=action.kind == "s")
+        self._goodput.sent(mid, len(action.payload), time.monotonic())
         self._ledger.message("up", action.payload)
         if action.token is not None:
             self._tokens[mid] = action.token
@@ -256,13 +285,16 @@ class Contact:
             self._link.unsubscribe(*self._filters(action.kinds))
 
     def _train(self, action: do.Train) -> None:
-        fields = fit_fields(self._settings, self._store, action, self._retries, secret=secret_of(self._key))
-        self._retries = 0
         if action.data is not None:
             self._ledger.count("body_bytes_down", len(action.data))
         self._order = action.manifest
         self._log(logging.INFO, f"round {action.manifest.round}: training from version {action.manifest.version}")
         try:
+            fields = fit_fields(
+                self._settings, self._store, action, self._retries, secret=secret_of(self._key),
+                body_within=self._session.attendance.body_within(),
+            )  # fmt: skip
+            self._retries = 0
             self._child = TrainerProcess(child_settings(self._settings), "fit", fields, time.monotonic())
         except TrainerFailed as error:
             self._execute(self._session.training_failed(str(error), time.monotonic()))
@@ -306,6 +338,9 @@ class Contact:
         now = time.monotonic()
         if answer["type"] == "bad-model":
             self._execute(self._session.model_bad(answer["detail"], now))
+            return
+        if answer["type"] == "too-long":
+            self._execute(self._session.unaffordable(answer["bytes"], now))
             return
         if answer["type"] == "abstain":
             self._execute(self._session.abstained(answer["detail"], now))

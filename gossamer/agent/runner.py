@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from gossamer.agent.child import PARENT_VARIABLE
+from gossamer.agent.child import OUT_OF_MEMORY, PARENT_VARIABLE
 from gossamer.agent.frames import frame, take_frame
 from gossamer.errors import ConfigError, IncompleteMessage, MalformedMessage, TrainerFailed, TrainerKilled
 
@@ -29,7 +29,8 @@ _STDERR_LINES = 3
 _FAREWELL_SECONDS = 2.0
 _GLANCE_SECONDS = 0.01
 _READ_BYTES = 1 << 16
-_LAST_ANSWERS = frozenset({"update", "abstain", "bad-model", "initial", "figures"})
+_CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
+_LAST_ANSWERS = frozenset({"update", "abstain", "too-long", "bad-model", "initial", "figures"})
 #: Of the service manager, for the agent alone.
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -94,6 +95,7 @@ class TrainerProcess:
         self._answers = bytearray()
         self._complaints = b""
         self._timeout = settings.timeout_seconds
+        self._memory_bytes = settings.memory_bytes
         self.deadline = now + settings.timeout_seconds
         self.finished = False
 
@@ -188,6 +190,10 @@ class TrainerProcess:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if code == -signal.SIGKILL:
             how += " (out of memory?)"
+        elif code in _CRASHES and self._memory_bytes:  # libraries that do not look whether they got memory
+            how += f" (out of memory? fit_memory_bytes is {self._memory_bytes})"
+        elif any(words in self.complaint for words in OUT_OF_MEMORY):
+            how += " (out of memory; see fit_memory_bytes)"
         failure = TrainerKilled if code == -signal.SIGKILL else TrainerFailed
         raise failure(f"the training process {how}: {self.complaint or 'it printed nothing'}")
 

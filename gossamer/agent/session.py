@@ -1,6 +1,6 @@
 """The session machine: what a device does when. Events and ``now`` in, actions out; no I/O, no clock.
 
-:data:`TRANSITIONS` is the whole machine; ``docs/architecture.md`` draws it. Whether the link is up is not a
+:data:`~gossamer.agent.states.TRANSITIONS` is the whole machine. Whether the link is up is not a
 state: work goes on without it, and sending resumes with it.
 
 It does *not* handle: connecting and its pauses (the shell's), more than one update at a time (the outbox has
@@ -13,63 +13,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from gossamer.agent import actions as do
 from gossamer.agent.actions import Action
+from gossamer.agent.attendance import Attendance
 from gossamer.agent.bridge import BridgeState
 from gossamer.agent.fetch import NEVER, Fetch, Output
+from gossamer.agent.gates import Refusal
 from gossamer.agent.plan import Held, Need, decide, refusal
 from gossamer.agent.records import Marks, OutboxEntry, Partial
-from gossamer.agent.upload import Terms, Upload
+from gossamer.agent.states import TRANSITIONS, State, Trigger
+from gossamer.agent.upload import MAX_REST_SECONDS, Terms, Upload
 from gossamer.errors import BadSignature, IncompleteMessage, MalformedMessage
 from gossamer.wire import messages as msg
+from gossamer.wire.codes import Absence
 from gossamer.wire.manifest import Manifest, Way, verify_manifest
 from gossamer.wire.transfer import Done, Reject
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    from gossamer.agent.budget import Funds
     from gossamer.agent.config import AgentSettings
 
 
 KILLS_FORGIVEN = 4
 """A child that was killed trains again so often before its round is lost: memory that was short may be free a
 moment later, but a fit that never fits must not wear the device down."""
-
-
-class State(Enum):
-    """Where the work of this device stands."""
-
-    WAITING = "waiting"  # for a manifest
-    RESTING = "resting"  # the manifest asks nothing of this device, or no window of its availability is open
-    FETCHING = "fetching"  # the way to the model is being downloaded
-    TRAINING = "training"  # the child runs
-    SENDING = "sending"  # an update is in the outbox
-
-
-class Trigger(Enum):
-    """What moves it."""
-
-    NOT_MINE = "not mine"
-    NOT_NOW = "not now"
-    LACKS_OBJECT = "lacks object"
-    CAN_TRAIN = "can train"
-    HAS_UPDATE = "has update"
-    SETTLED = "settled"
-
-
-_S, _T = State, Trigger
-_FREE = (_S.WAITING, _S.RESTING, _S.FETCHING)
-TRANSITIONS: dict[tuple[State, Trigger], State] = {
-    **{(state, _T.NOT_MINE): _S.RESTING for state in (*_FREE, _S.TRAINING)},
-    **{(state, _T.NOT_NOW): _S.RESTING for state in (*_FREE, _S.TRAINING)},
-    **{(state, _T.LACKS_OBJECT): _S.FETCHING for state in (*_FREE, _S.TRAINING)},
-    **{(state, _T.CAN_TRAIN): _S.TRAINING for state in (*_FREE, _S.TRAINING)},
-    (_S.TRAINING, _T.HAS_UPDATE): _S.SENDING,
-    (_S.SENDING, _T.SETTLED): _S.WAITING,
-}
 
 
 class Session:
@@ -90,9 +61,8 @@ class Session:
         self._partial = partial
         self._fetch: Fetch | None = None
         self._training: tuple[Manifest, Way | None] | None = None
-        self._available = True
-        self._note = ""
-        self._arrived: tuple[Way, bytes] | None = None  # a download that ended when no window was open
+        self.attendance = Attendance(settings)
+        self._arrived: tuple[Way, bytes] | None = None  # a download that ended when nothing could begin
         self._upload = None if outbox is None else Upload(outbox, self._terms, fresh=False)
         self._bridge = BridgeState(settings.bridge_down_patience_seconds)
         self._bad: set[bytes] = set()
@@ -116,8 +86,8 @@ class Session:
         actions: list[Action] = [do.Subscribe(kinds)]
         if self.settings.announce:
             version = self.held.version if self.held is not None else 0
-            actions.append(do.Publish("s", msg.Birth(boot, version).serialize()))
-        return actions + self._resume(now)
+            actions.append(do.Publish("s", msg.Birth(boot, version, self.attendance.account).serialize()))
+        return [*actions, *self.attendance.connected(), *self._resume(now)]
 
     def disconnected(self, now: float) -> list[Action]:
         """The link is down."""
@@ -128,6 +98,8 @@ class Session:
 
     def puback(self, token: int, now: float) -> list[Action]:
         """The broker has the message published under ``token``."""
+        if self.attendance.acknowledged(token):
+            return []
         return self._upload.puback(token, now) if self._upload is not None else []
 
     def message(self, kind: str, payload: bytes, now: float) -> list[Action]:
@@ -187,35 +159,45 @@ class Session:
         self._kills = 0
         self.marks = replace(self.marks, done_job=manifest.job, done_round=manifest.round)
         lost = do.Log(logging.ERROR, f"round {manifest.round} is lost for this device: {detail}")
-        return [do.Skip(manifest.job, manifest.round), lost, *self._plan(now)]
+        told = self._tell(manifest, Refusal(Absence.TRAINING, detail), log=False)
+        return [do.Skip(manifest.job, manifest.round), lost, *told, *self._plan(now)]
 
     def abstained(self, detail: str, now: float) -> list[Action]:
         """The device has trained, and by the job's own rules sends nothing: the round is over for it."""
+        return self._not_sent(Refusal(Absence.ABSTAINED, ""), detail, now)
+
+    def unaffordable(self, body_bytes: int, now: float) -> list[Action]:
+        """The device has trained, and its update turned out to be too long for what is left of the budget."""
+        dear = self.attendance.too_dear(body_bytes) or Refusal(Absence.BUDGET, f"an update of {body_bytes} bytes")
+        return self._not_sent(dear, dear.detail, now)
+
+    def _not_sent(self, why: Refusal, detail: str, now: float) -> list[Action]:
         if self._training is None:
             return []
         manifest, _ = self._training
         self._training, self._kills = None, 0
         self.marks = replace(self.marks, done_job=manifest.job, done_round=manifest.round)
-        return [do.Skip(manifest.job, manifest.round), do.info(f"round {manifest.round}: {detail}"), *self._plan(now)]
+        skip: list[Action] = [do.Skip(manifest.job, manifest.round), do.info(f"round {manifest.round}: {detail}")]
+        return [*skip, *self._tell(manifest, why, log=False), *self._plan(now)]
 
     # -- time ----------------------------------------------------------------------------------------------
 
-    def available(self, is_open: bool, now: float, note: str) -> list[Action]:
-        """Whether a window of availability is open; ``note`` tells in the log when the next one opens.
+    def available(self, refusal: Refusal | None, now: float) -> list[Action]:
+        """Whether the device may take part now: None, or why not.
 
-        What has begun goes on: a download, a fit, an upload. Nothing begins while none is open.
+        What has begun goes on: a download, a fit, an upload. Nothing begins while there is a refusal.
         """
-        self._note = note
-        if is_open == self._available:
-            return []
-        self._available = is_open
-        return self._plan(now) if is_open else []
+        return self._plan(now) if self.attendance.gate(refusal) else []
+
+    def fund(self, funds: Funds, now: float) -> list[Action]:
+        """What the month's byte account says; what does not fit into it does not begin."""
+        return self._plan(now) if self.attendance.fund(funds) else []
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due. Call at :meth:`next_deadline`, or whenever convenient."""
         if not self._online:
             return []
-        actions = self._ask(now) if self._available and now >= self._ask_at else []
+        actions = self._ask(now) if self.attendance.is_open and now >= self._ask_at else []
         if self._bridge.impatient(now):
             actions += self._resume(now)
         if self._bridge.up and self._upload is not None:
@@ -228,7 +210,7 @@ class Session:
         """When :meth:`tick` has something to do next; infinity: never."""
         if not self._online:
             return NEVER
-        times = [self._ask_at if self._available else NEVER, self._bridge.deadline]
+        times = [self._ask_at if self.attendance.is_open else NEVER, self._bridge.deadline]
         if self._bridge.up and self._upload is not None:
             times.append(self._upload.next_deadline(now))
         if self._bridge.up and self._fetch is not None:
@@ -273,8 +255,11 @@ class Session:
             return []
         index = self.settings.device_index
         need, way = decide(self.manifest, self.held, self.marks, index, self._bad, base_bad=self._base_bad)
-        if not self._available and need in (Need.OBJECT, Need.TRAINING):
-            return self._rest(self.manifest.round, way)
+        if need in (Need.OBJECT, Need.TRAINING):
+            here = self._arrived is not None and self._arrived[0] == way
+            no = self.attendance.refusal(way, here=here)
+            if no is not None:
+                return self._rest(self.manifest, no, way)
         arrived, self._arrived = self._arrived, None
         if arrived is not None and arrived[0] == way:
             return self._train(*arrived)
@@ -290,13 +275,16 @@ class Session:
             actions.append(do.Log(logging.ERROR, text + "; waiting for another manifest"))
         return actions
 
-    def _rest(self, round_: int, way: Way | None) -> list[Action]:
+    def _rest(self, manifest: Manifest, why: Refusal, way: Way | None) -> list[Action]:
         """There is something to do, but not now; a download under way goes on."""
         if self._fetch is not None and self._fetch.way == way:
             return []
         actions = self._stop_fetch(keep=False) if self._fetch is not None else []
         self._enter(Trigger.NOT_NOW)
-        return [*actions, do.info(f"round {round_}: resting outside the windows of availability; {self._note}")]
+        return [*actions, *self._tell(manifest, why)]
+
+    def _tell(self, manifest: Manifest, why: Refusal, *, log: bool = True) -> list[Action]:
+        return self.attendance.tell(manifest, why, online=self._online, log=log)
 
     def _ask(self, now: float) -> list[Action]:
         """Ask for the manifest: the broker may not retain, or have lost, what the bridge published."""
@@ -356,7 +344,8 @@ class Session:
     @property
     def _terms(self) -> Terms:
         own = self.settings
-        return Terms(own.chunk_bytes, own.window_chunks, own.status_timeout_seconds, own.manifest_poll_seconds)
+        rest = min(own.manifest_poll_seconds, MAX_REST_SECONDS)
+        return Terms(own.chunk_bytes, own.window_chunks, own.status_timeout_seconds, rest)
 
     def _on_answer(self, message: msg.Status | msg.Receipt, now: float) -> list[Action]:
         if self._upload is None:

@@ -103,6 +103,11 @@ class AgentStore:
             )
             _drop_partial(db)
 
+    def body_bytes(self, job: int) -> int:
+        """The length of the last update of this job; 0: there was none."""
+        rows = dict(self._db.all("SELECT key, value FROM meta WHERE key IN ('body_job', 'body_bytes')"))
+        return int(rows.get("body_bytes", 0)) if rows.get("body_job") == job else 0
+
     def residual(self, job: int) -> bytes | None:
         """What the codec has left unsent in this job; None: nothing."""
         row = self._db.one("SELECT digest, vector FROM residual WHERE job = ?", job)
@@ -141,6 +146,7 @@ class AgentStore:
             if entry.epochs is not None:
                 db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (entry.job, entry.epochs))
             _set_meta(db, done_job=entry.job, done_round=entry.round)
+            _set_meta(db, body_job=entry.job, body_bytes=len(entry.body))
 
     def settle(self, object_id: bytes, *, counted: bool) -> None:
         """The fate of an update is known: its residual takes effect and it leaves the outbox, at once.
@@ -198,15 +204,54 @@ class AgentStore:
     # -- ledger --------------------------------------------------------------------------------------------
 
     def add_to_ledger(self, month: str, up: Mapping[str, int], down: Mapping[str, int]) -> None:
-        """Add bytes by cause to the account of ``month`` ("2026-11")."""
+        """Add bytes by cause to the account of ``month`` ("2026-11"); what was charged ahead is thereby settled."""
         rows = [(month, "up", cause, n) for cause, n in up.items() if n]
         rows += [(month, "down", cause, n) for cause, n in down.items() if n]
-        if rows:
+        if rows or self._db.one("SELECT 1 FROM meta WHERE key = 'ahead'"):
             with self._db.transaction() as db:
-                db.executemany(
-                    "INSERT INTO ledger VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes",
-                    rows,
-                )
+                _add(db, rows)
+                db.execute("DELETE FROM meta WHERE key = 'ahead'")
+
+    def charge_ahead(self, count: int) -> None:
+        """So many bytes may have passed since the last :meth:`add_to_ledger`: if nothing follows, they have."""
+        with self._db.transaction() as db:
+            _set_meta(db, ahead=count)
+
+    def settle_ahead(self, month: str) -> int:
+        """After a kill: what was charged ahead is taken for spent, in ``month``. Returns the bytes."""
+        row = self._db.one("SELECT value FROM meta WHERE key = 'ahead'")
+        if row is None:
+            return 0
+        with self._db.transaction() as db:
+            _add(db, [(month, "up", "unaccounted", int(row[0]))])
+            db.execute("DELETE FROM meta WHERE key = 'ahead'")
+        return int(row[0])
+
+    def spent(self, month: str) -> int:
+        """IP bytes of a month, both ways."""
+        row = self._db.one("SELECT COALESCE(SUM(bytes), 0) FROM ledger WHERE month = ?", month)
+        return int(row[0])
+
+    def latest_month(self) -> str:
+        """The largest month that was accounted to or shown by the clock; empty: there is none."""
+        shown = self._db.one("SELECT value FROM meta WHERE key = 'month'")
+        of_clock = f"{shown[0] // 100:04d}-{shown[0] % 100:02d}" if shown is not None else ""
+        return max(of_clock, str(self._db.one("SELECT COALESCE(MAX(month), '') FROM ledger")[0]))
+
+    def keep_month(self, month: str) -> None:
+        """Remember that the clock has shown this month."""
+        with self._db.transaction() as db:
+            _set_meta(db, month=int(month.replace("-", "")))
+
+    def link(self) -> tuple[int, int]:
+        """What was measured of the link: bytes per second and milliseconds of a round trip; 0: nothing yet."""
+        rows = dict(self._db.all("SELECT key, value FROM meta WHERE key IN ('link_rate', 'link_rtt')"))
+        return int(rows.get("link_rate", 0)), int(rows.get("link_rtt", 0))
+
+    def keep_link(self, bytes_per_second: int, rtt_milliseconds: int) -> None:
+        """Remember what was measured of the link."""
+        with self._db.transaction() as db:
+            _set_meta(db, link_rate=bytes_per_second, link_rtt=rtt_milliseconds)
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Add to named counters."""
@@ -262,6 +307,12 @@ def read_ledger(directory: Path) -> Ledger:
 
 def _set_meta(db: sqlite3.Connection, **values: int) -> None:
     db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))
+
+
+def _add(db: sqlite3.Connection, rows: list[tuple[str, str, str, int]]) -> None:
+    db.executemany(
+        "INSERT INTO ledger VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes", rows
+    )
 
 
 def _drop_partial(db: sqlite3.Connection) -> None:

@@ -14,11 +14,12 @@ from gossamer.agent.records import OutboxEntry, StoredModel
 from gossamer.agent.runner import ChildSettings
 from gossamer.agent.seeds import derive_seed
 from gossamer.agent.store import AgentStore
-from gossamer.errors import GossamerError, TrainerFailed
+from gossamer.errors import GossamerError, PeerError, TrainerFailed
 from gossamer.wire.codes import Section
 from gossamer.wire.header import MICRO, UpdateHeader, loss_to_micro, sign_update
 from gossamer.wire.ids import object_id
 from gossamer.wire.manifest import Manifest
+from gossamer.wire.plans import Plan, Plans, read_plans
 from gossamer.wire.transfer import chunk_bytes_for
 
 SECRET_LABEL = b"gossamer device secret"
@@ -40,13 +41,16 @@ def child_settings(settings: AgentSettings) -> ChildSettings:
 
 
 def fit_fields(
-    settings: AgentSettings, store: AgentStore, order: Train, retries: int = 0, *, secret: bytes
-) -> dict[str, Any]:
+    settings: AgentSettings, store: AgentStore, order: Train, retries: int = 0, *, secret: bytes,
+    body_within: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The fields of a "fit" request (see :func:`gossamer.agent.work.fit`).
 
-    ``retries``: on the link, of late. ``secret``: of this device, see :func:`secret_of`.
+    ``retries``: on the link, of late. ``secret``: of this device, see :func:`secret_of`. ``body_within``: the longest
+    update that the budget allows, in bytes; None: any.
     """
     manifest = order.manifest
+    plan = own_plan(settings, manifest)
     model = store.model()
     mine = model is not None and model.job == manifest.job
     seeds = (manifest.fit.seed, manifest.round, settings.device_index)
@@ -55,7 +59,7 @@ def fit_fields(
         "object": None if order.way is None else {"kind": int(order.way.kind), "data": order.data},
         "expect": {"version": manifest.version, "digest": manifest.digest},
         "fit": {
-            "local_epochs": manifest.fit.local_epochs,
+            "local_epochs": plan.local_epochs,
             "batch_size": manifest.fit.batch_size,
             "learning_rate": manifest.fit.learning_rate_micro / MICRO,
             "seed": derive_seed("fit", *seeds),
@@ -63,7 +67,9 @@ def fit_fields(
         },
         "job_seed": manifest.fit.seed,
         "cycle": 0 if manifest.section(Section.HISTORY) is None else manifest.participation.cohorts,
-        "codec": manifest.codec,
+        "codec": plan.codec,
+        "codecs": other_codecs(manifest, plan.codec),
+        "body_within": body_within,
         "codec_seed": codec_seed(manifest, settings.device_index),
         "method": (manifest.section(Section.METHOD) or b"fedavg").decode("ascii", "replace"),
         "sections": [[number, data] for number, data in manifest.sections],
@@ -75,9 +81,35 @@ def fit_fields(
         "residual": store.residual(manifest.job),
         "devices": manifest.participation.devices,
         "cohorts": manifest.participation.cohorts,
-        "link": _link(settings) if manifest.section(Section.CHOICE) is not None else None,
+        "choice": manifest.section(Section.CHOICE) is not None,
+        "link": _link(settings, store) if manifest.section(Section.CHOICE) is not None else None,
         "epochs": _epochs(settings, store, order, retries) if manifest.section(Section.ADAPTIVE) is not None else None,
     }
+
+
+def own_plan(settings: AgentSettings, manifest: Manifest) -> Plan:
+    """Codec and local epochs of this device: what the manifest has for its class, else what it has for all.
+
+    A plan may ask for fewer local epochs than the manifest, never for more: those are what deadline and learning rate
+    were chosen for. Raises :class:`TrainerFailed` for plans that cannot be read.
+    """
+    plan = _plans(manifest).of(settings.profile) if settings.profile else None
+    if plan is None:
+        return Plan("all", manifest.codec, manifest.fit.local_epochs)
+    epochs = min(plan.local_epochs or manifest.fit.local_epochs, manifest.fit.local_epochs)
+    return Plan(plan.profile, plan.codec or manifest.codec, epochs)
+
+
+def other_codecs(manifest: Manifest, own: str) -> list[str]:
+    """Codecs that the bridge takes an update of this round in, besides ``own`` and those of a free choice."""
+    return sorted({manifest.codec, *(plan.codec for plan in _plans(manifest).plans if plan.codec)} - {own})
+
+
+def _plans(manifest: Manifest) -> Plans:
+    try:
+        return read_plans(manifest.section(Section.PLAN))
+    except PeerError as error:
+        raise TrainerFailed(f"the manifest's plans cannot be read, which asks for a newer agent: {error}") from error
 
 
 def secret_of(key: Ed25519PrivateKey) -> bytes:
@@ -93,14 +125,18 @@ def codec_seed(manifest: Manifest, device: int) -> int:
     return derive_seed("codec", manifest.fit.seed, manifest.round, device)
 
 
-def _link(settings: AgentSettings) -> dict[str, Any] | None:
-    """What the device knows of its link, or None: then it sends what the manifest asks for."""
+def _link(settings: AgentSettings, store: AgentStore) -> dict[str, Any] | None:
+    """What the device knows of its link, or None: then it sends what the manifest asks for.
+
+    The rate is the operator's, or the one measured on the device's own uploads.
+    """
     link = settings.link
-    if link.bytes_per_second == 0:
+    rate = link.bytes_per_second or store.link()[0]
+    if rate == 0:
         return None
     return {
         "metered": link.metered,
-        "bytes_per_second": link.bytes_per_second,
+        "bytes_per_second": rate,
         "envelope_bytes": link.envelope_bytes,
         "per_byte_micro": link.per_byte_micro,
     }

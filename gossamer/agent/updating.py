@@ -53,12 +53,14 @@ def make_update(trainer: Trainer, model: SharedModel, request: dict[str, Any]) -
         own, rest = split_own(chosen, layout.size, request["residual"])
         draft = chosen.train(shared, own, local, _round(request))
         seconds = time.monotonic() - began
-        made = _encode(chosen, draft, model, own, rest, request)
+        made = _encode_within(chosen, draft, model, own, rest, request)
     except InputError as error:
         raise TrainerFailed(
             f"the update of round {request['fit']['round']} cannot be encoded: {error}. A smaller learning "
             "rate keeps weights in range; an unknown codec asks for a newer agent"
         ) from error
+    if request.get("body_within") is not None and len(made["body"]) > request["body_within"]:
+        return {"type": "too-long", "bytes": len(made["body"])}
     norm, sections = made.pop("norm"), {**draft.sections, **made.pop("sections")}
     drawn = _drawn(request, norm / UNITS)
     if drawn is None:
@@ -88,6 +90,22 @@ def split_own(chosen: Method, d: int, stored: bytes | None) -> tuple[Vector | No
         raise InputError(f"expected {width} bytes of what {chosen.spec} keeps, got {len(stored)}")
     own = np.frombuffer(stored[:width], dtype="<f8").reshape(-1, d) if width else None
     return own, stored[width:] or None
+
+
+def _encode_within(
+    chosen: Method, draft: Draft, model: SharedModel, own: Vector | None, rest: bytes | None, request: dict[str, Any]
+) -> Answer:
+    """In the device's codec, or the next cheaper one that brings the body within the budget; else in the shortest."""
+    made = shortest = _encode(chosen, draft, model, own, rest, request)
+    most = request.get("body_within")
+    if most is None or len(made["body"]) <= most:
+        return made
+    for spec in choosing.cheaper(request, model, draft):
+        made = _encode(chosen, draft, model, own, rest, {**request, "codec": spec, "link": None})
+        if len(made["body"]) <= most:
+            return made
+        shortest = min(shortest, made, key=lambda each: len(each["body"]))
+    return shortest
 
 
 def _encode(
@@ -172,4 +190,3 @@ def _round(request: dict[str, Any]) -> Round:
         secret=request["secret"],
         full=schedule.is_full(request["fit"]["round"]),
     )
-

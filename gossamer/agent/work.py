@@ -91,11 +91,13 @@ def fit(trainer: Trainer, request: dict[str, Any]) -> Iterator[Answer]:
     Fields: ``model`` {lattice, layout} or None; ``object`` {kind, data} or None; ``expect`` {version,
     digest}; ``cycle`` rounds over which the model keeps its history, 0 for a plain model;
     ``fit`` {local_epochs, batch_size, learning_rate, seed, round}; ``job_seed``; ``codec``, ``codec_seed``;
+    ``codecs`` that would do as well, and whether the ``choice`` is free (both may be left out); ``body_within`` bytes,
+    if a budget says so;
     ``codebooks`` as announced or None; ``method``; ``memory``; ``residual`` bytes or None (what method and memory
     keep); ``sections`` and ``participation`` of the manifest; ``device_index``; ``secret`` (`training.secret_of`);
     ``link``, ``devices``, ``cohorts`` and ``epochs`` as `choosing` wants them. Answers "model" if it differs from the
-    one given, then "update", or "abstain" where the schedule leaves it to the device and it does not send; or
-    "bad-model" when the object does not lead to the digest.
+    one given, then "update", or "abstain" where the schedule leaves it to the device and it does not send, or
+    "too-long" where no codec brings it within the budget; or "bad-model" when the object does not lead to the digest.
     """
     expect = request["expect"]
     try:

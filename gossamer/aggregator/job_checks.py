@@ -8,13 +8,16 @@ from gossamer.aggregator.privacy.settings import check_job
 from gossamer.aggregator.rules import rule
 from gossamer.compression import codec
 from gossamer.compression.memory import memory
-from gossamer.errors import ConfigError, InputError
+from gossamer.errors import ConfigError, InputError, MalformedMessage
 from gossamer.methods import method
 from gossamer.objectives.local import parse_spec
 from gossamer.wire.participation import ParticipationRule
+from gossamer.wire.plans import Plan, Plans
 
 if TYPE_CHECKING:
     from gossamer.aggregator.job_settings import JobSettings
+
+HIST, NF4 = "hist", "nf4"
 
 AUTO = "auto"
 """In the place of codecs or rule: decided when the job is created (`automatic`)."""
@@ -30,6 +33,7 @@ def check_together(settings: JobSettings) -> None:
     _check_memory(settings)
     _check_schedule(settings)
     _check_privacy(settings)
+    _check_plans(settings)
 
 
 def _check_method(settings: JobSettings) -> None:
@@ -123,3 +127,39 @@ def _check_privacy(settings: JobSettings) -> None:
         learned_codebooks=settings.learns_codebooks,
         published_statistics=bool(settings.objective) or settings.method.partition(":")[0] not in ("fedavg", "fedprox"),
     )
+
+
+def _check_plans(settings: JobSettings) -> None:
+    """Refuse plans for classes of devices that a manifest cannot carry, or that the rest of the job does not bear."""
+    try:
+        Plans(tuple(Plan(name, plan.codec, plan.local_epochs) for name, plan in settings.plans))
+    except MalformedMessage as error:
+        raise ConfigError(f"plans: {error}") from error
+    for name, plan in settings.plans:
+        if plan.local_epochs > settings.fit.local_epochs:
+            raise ConfigError(
+                f"plans.{name}.local_epochs = {plan.local_epochs}: expected at most fit.local_epochs = "
+                f"{settings.fit.local_epochs}, the most that any device of the job does"
+            )
+    for spec in settings.planned_codecs:
+        _check_planned_codec(settings, spec)
+
+
+def _check_planned_codec(settings: JobSettings, spec: str) -> None:
+    """A codec of a class must be one that updates of this job can be in without their being told apart."""
+    try:
+        planned = codec(spec)
+    except InputError as error:
+        raise ConfigError(f"plans: {error}") from error
+    chosen = method(settings.method)
+    if chosen.companions or chosen.unbiased or chosen.steps or chosen.lossless:
+        raise ConfigError(f"plans: method = {chosen.spec!r} expects one codec for all devices, got {spec!r} besides")
+    if planned.method == NF4 or (planned.method == HIST and not settings.cycle):
+        raise ConfigError(f"plans: {spec!r} draws on what this job does not keep; expected another codec")
+    if memory(settings.memory).summed or settings.rule.endswith("sign-majority"):
+        what = f"memory {settings.memory!r} and rule {settings.rule!r}"
+        raise ConfigError(f"plans: expected one codec for all devices with {what}, got {spec!r} besides")
+    if settings.participation == ParticipationRule.IMPORTANCE.name.lower() and not planned.unbiased:
+        raise ConfigError(f"plans: participation 'importance' expects unbiased codecs such as rot1, got {spec!r}")
+    if settings.learns_codebooks:
+        raise ConfigError(f"plans: codec_up = {settings.codec_up!r} expects all devices to send in it, got {spec!r}")

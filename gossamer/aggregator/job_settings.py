@@ -152,6 +152,14 @@ class ThreatSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """Table [plans.CLASS]: what devices of a class do; ``codec`` empty, ``local_epochs`` 0: what all do."""
+
+    codec: str = ""
+    local_epochs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class JobSettings:
     """Everything that decides a job's result, and nothing else.
 
@@ -160,7 +168,7 @@ class JobSettings:
     devices train and what they send (`gossamer.methods`). ``objective``: what trainers that leave it to the job
     optimise (`gossamer.objectives`); empty: their own loss. ``rule = "auto"`` is chosen by ``threat``. ``workers``:
     threads of a seal; no result depends on it. ``privacy``: None, or the table [privacy]
-    (`gossamer.aggregator.privacy`).
+    (`gossamer.aggregator.privacy`). ``plans``: of classes of devices, by name.
     """
 
     name: str
@@ -184,6 +192,7 @@ class JobSettings:
     closing: ClosingSettings = field(default_factory=ClosingSettings)
     threat: ThreatSettings = field(default_factory=ThreatSettings)
     privacy: PrivacySettings | None = None
+    plans: tuple[tuple[str, PlanSettings], ...] = ()
 
     def check(self) -> None:
         """Raises ConfigError, naming the key and what it expects."""
@@ -233,6 +242,11 @@ class JobSettings:
         return self.cohorts if HIST.name in (method_of(self.codec_up), method_of(self.codec_down)) else 0
 
     @property
+    def planned_codecs(self) -> tuple[str, ...]:
+        """Codecs other than ``codec_up`` that a class of devices sends in."""
+        return tuple(sorted({plan.codec for _, plan in self.plans if plan.codec} - {self.codec_up}))
+
+    @property
     def trusted(self) -> int | None:
         """Index of the device that is the root of trust, and so takes part in every round; None: there is none."""
         name, _, index = self.rule.partition(":")
@@ -270,6 +284,7 @@ class JobSettings:
         values["fit"] = _build(FitSettings, values.get("fit", {}), "fit.")
         values["threat"] = _build(ThreatSettings, values.get("threat", {}), "threat.")
         values["closing"] = _build(ClosingSettings, values.get("closing", {}), "closing.")
+        values["plans"] = _plans(values.get("plans", {}))
         if values.get("privacy") is not None:
             values["privacy"] = _build(PrivacySettings, values["privacy"], "privacy.")
         settings: JobSettings = _build(cls, values, "")
@@ -278,7 +293,9 @@ class JobSettings:
 
     def to_mapping(self) -> dict[str, Any]:
         """The inverse of :meth:`from_mapping`."""
-        return dataclasses.asdict(self)
+        table = dataclasses.asdict(self)
+        plans = {name: dataclasses.asdict(plan) for name, plan in self.plans}
+        return {**table, "plans": plans} if plans else {key: table[key] for key in table if key != "plans"}
 
     def to_json(self) -> str:
         """Return the settings as one line of JSON."""
@@ -288,6 +305,12 @@ class JobSettings:
     def from_json(cls, text: str) -> JobSettings:
         """The inverse of :meth:`to_json`; raises as :meth:`from_mapping`."""
         return cls.from_mapping(json.loads(text))
+
+
+def _plans(table: Any) -> tuple[tuple[str, PlanSettings], ...]:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"plans = {table!r}: expected tables [plans.CLASS] with codec and local_epochs")
+    return tuple((str(name), _build(PlanSettings, values, f"plans.{name}.")) for name, values in sorted(table.items()))
 
 
 def _expect(holds: bool, key: str, value: object, expected: str) -> None:

@@ -31,6 +31,7 @@ from gossamer.wire.limits import ID_BYTES, MAX_INT32, MAX_OBJECT_BYTES
 from gossamer.wire.manifest import Fit, Manifest, Way, sign_manifest, with_ways
 from gossamer.wire.messages import Round
 from gossamer.wire.participation import Participation
+from gossamer.wire.plans import Plan, Plans
 
 #: As large as a fleet's number is taken to be where it must fit a manifest.
 MANY_DEVICES = (1 << 16) - 1
@@ -180,6 +181,9 @@ def _sections(
         sections[Section.TRUSTED] = encode(settings.trusted)
     if settings.one_rotation:
         sections[Section.ROTATION] = b""
+    if settings.plans:
+        plans = tuple(Plan(name, plan.codec, plan.local_epochs) for name, plan in settings.plans)
+        sections[Section.PLAN] = Plans(plans).serialize()
     return tuple(sorted((int(number), data) for number, data in sections.items()))
 
 
@@ -212,7 +216,7 @@ def check_room(settings: JobSettings, announced: Mapping[int, bytes], snapshot_b
         raise ConfigError(
             f"job {settings.name}: its manifests have no room for a snapshot and a delta, without which no device can "
             f"follow the model ({error}): expected shorter numbers in method, memory and codec_up, or one of method, "
-            "memory, objective and codec nf4 less"
+            "memory, objective, codec nf4 and plans less"
         ) from error
 
 

@@ -61,9 +61,13 @@ class JobView:
         own = self.settings.codec_up
         if method(self.settings.method).lossless:
             return (own, LOSSLESS)
+        own_and_planned = (own, *self.settings.planned_codecs)
         if not self.settings.device_choice:
-            return (own,)
-        return (own, *(spec for spec in DEVICE_CODECS if self.settings.cycle or not spec.startswith(HIST.name)))
+            return own_and_planned
+        return (
+            *own_and_planned,
+            *(spec for spec in DEVICE_CODECS if self.settings.cycle or not spec.startswith(HIST.name)),
+        )
 
 
 def view(db: Connection) -> JobView | None:

@@ -20,7 +20,7 @@ def main() -> None:
         )
         sys.exit(2)
     try:
-        app()
+        app(prog_name="gossamer")  # also as python -m gossamer.cli
     except GossamerError as error:
         sys.stderr.write(f"gossamer: {error}\n")
         sys.exit(error.exit_code)

@@ -8,13 +8,18 @@ import typer
 
 import gossamer
 from gossamer.cli import agent, broker, codec, config, demo, doctor, fleet, job, page, plan, profiles, serve, wire
+from gossamer.cli import init as init_project
+from gossamer.cli import train as train_project
+from gossamer.cli.exit_codes import exit_codes
 
 app = typer.Typer(
     name="gossamer",
     help="Federated learning on the thinnest links there are.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # or [fit] in a help text is taken for markup, and vanishes
+    epilog=exit_codes(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -37,6 +42,8 @@ def gossamer_command(
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init_project.init)
+app.command("train")(train_project.train)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
 app.command("page")(page.page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +22,8 @@ def broker(
 
     Example: gossamer broker --port 18830
     """
+    import asyncio
+
     from gossamer.broker import EmbeddedBroker, run_until_signalled
     from gossamer.errors import ConfigError
 

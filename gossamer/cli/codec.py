@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gossamer.cli.completion import codecs
 from gossamer.cli.output import Json, emit
 from gossamer.errors import ConfigError, GossamerError
 
@@ -33,7 +34,9 @@ def list_codecs(
 @app.command()
 def measure(
     file: Annotated[Path, typer.Argument(help="An update: numpy's .npy, floats, one vector.")],
-    codec: Annotated[list[str] | None, typer.Option(help="Spec, repeatable; by default one of each kind.")] = None,
+    codec: Annotated[
+        list[str] | None, typer.Option(help="Spec, repeatable; by default one of each kind.", autocompletion=codecs)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of codecs that draw at random.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gossamer.cli.completion import codecs, participations, rules
 from gossamer.cli.threads import ONE_THREAD
 from gossamer.errors import ConfigError
 
@@ -21,18 +22,23 @@ if TYPE_CHECKING:
     from gossamer.demo.settings import DemoSettings
 
 
+CODEC, CODEC_DOWN = "What updates travel as: auto, ternary:P, rot1, fp32, ...", "The same for the model's changes."
+RULE = "mean, median, trimmed-mean:F, clipped-differences, auto, ..."
+PARTICIPATION = "reshuffled, fixed, uniform, anytime, ..."
+
+
 def demo(
     data: Annotated[str, typer.Option(help="watch: smartwatch recordings, ten people; digits: 8x8 images.")] = "watch",
     devices: Annotated[int | None, typer.Option(help="Devices, each a process of its own.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     cohorts: Annotated[int | None, typer.Option(help="Rounds in a cycle; each device takes part in one.")] = None,
-    codec: Annotated[str | None, typer.Option(help="What updates travel as: auto, ternary:P, rot1, fp32, ...")] = None,
-    codec_down: Annotated[str | None, typer.Option(help="The same for the model's changes.")] = None,
-    rule: Annotated[str, typer.Option(help="mean, median, trimmed-mean:F, clipped-differences, auto, ...")] = "mean",
+    codec: Annotated[str | None, typer.Option(help=CODEC, autocompletion=codecs)] = None,
+    codec_down: Annotated[str | None, typer.Option(help=CODEC_DOWN, autocompletion=codecs)] = None,
+    rule: Annotated[str, typer.Option(help=RULE, autocompletion=rules)] = "mean",
     attackers: Annotated[int, typer.Option(help="How many of the devices lie.")] = 0,
     attack: Annotated[str, typer.Option(help="How they lie: shift-back, min-max, adaptive:alie, ...")] = "shift-back",
     method: Annotated[str, typer.Option(help="How they train: fedavg, fedprox:0.1, scafcom:0.5/0.3, ...")] = "fedavg",
-    participation: Annotated[str | None, typer.Option(help="reshuffled, fixed, uniform, anytime, ...")] = None,
+    participation: Annotated[str | None, typer.Option(help=PARTICIPATION, autocompletion=participations)] = None,
     server_step: Annotated[str, typer.Option(help="fedavg, fedavgm:0.5/0.5, fedadam:0.01, ... [default: tuned]")] = "",
     epsilon: Annotated[float, typer.Option(help="Privacy budget of the run; needs gossamer[privacy]. 0: none.")] = 0.0,
     broker: Annotated[str, typer.Option(help="embedded, or mqtt://HOST:PORT, or mqtts://HOST:PORT.")] = "embedded",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gossamer.cli.completion import job_names
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, when
 from gossamer.cli.output import Json, emit_one
 from gossamer.cli.reading import job_named, reading
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    name: Annotated[str, typer.Argument(help="The job's name.")],
+    name: Annotated[str, typer.Argument(help="The job's name.", autocompletion=job_names)],
     file: Annotated[Path, typer.Argument(help="An .npz file to write: one array per tensor.")],
     card: Annotated[
         Path | None, typer.Option(help="One card, here: Markdown if it ends in .md, else JSON. [default: both, beside]")
@@ -34,6 +35,11 @@ def export(
 
     Example: gossamer job export gait model.npz
     """
+    emit_one(export_model(state, name, file, card), as_json=as_json)
+
+
+def export_model(state: Path, name: str, file: Path, card: Path | None = None) -> dict[str, Any]:
+    """Write a job's current model and its cards; returns file, version, digest and where the cards are."""
     from gossamer.agent.work import weights_of
     from gossamer.aggregator.cards import model_card
     from gossamer.aggregator.jobs import model_at
@@ -51,7 +57,7 @@ def export(
     for each in cards:
         write_text(each, card_text(each, made))
     told = {"file": str(file), "version": row.version, "model_digest": made["model_digest"]}
-    emit_one({**told, "card": ", ".join(map(str, cards))}, as_json=as_json)
+    return {**told, "card": ", ".join(map(str, cards))}
 
 
 def card_files(file: Path, card: Path | None) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gossamer.cli.completion import job_names
 from gossamer.cli.fleet import DEFAULT_STATE, StateDirectory, when
 from gossamer.cli.output import Json, emit, emit_one, figure
 from gossamer.cli.reading import job_named, reading
@@ -21,7 +22,7 @@ SHOWN_ROUNDS = 5
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="The job's name.")],
+    name: Annotated[str, typer.Argument(help="The job's name.", autocompletion=job_names)],
     last: Annotated[int, typer.Option(help="Sealed rounds to show.", min=0)] = SHOWN_ROUNDS,
     state: StateDirectory = DEFAULT_STATE,
     as_json: Json = False,
@@ -50,7 +51,9 @@ def show(
 
 
 def metrics(
-    name: Annotated[str | None, typer.Argument(help="The job's name; without it all jobs.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The job's name; without it all jobs.", autocompletion=job_names)
+    ] = None,
     state: StateDirectory = DEFAULT_STATE,
 ) -> None:
     """Print the figures of jobs as Prometheus reads them.

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -25,18 +22,22 @@ def emit(rows: Sequence[Row], *, as_json: bool, title: str = "", empty: str = "n
     if as_json:
         sys.stdout.write(json.dumps(list(rows), indent=2, default=str) + "\n")
         return
+    from rich.console import Console  # here, so that --help need not wait for it
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
     if not rows:
         console.print(empty, style="dim")
         return
-    table = Table(title=title or None, title_justify="left", header_style="dim")
+    table = Table(title=Text(printable(title)) if title else None, title_justify="left", header_style="dim")
     for column in rows[0]:
         numbers = all(isinstance(row[column], int | float) for row in rows)
         table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))  # Text: no markup in data
+        table.add_row(*(Text(printable(value)) for value in row.values()))  # Text: no markup in data
     console.print(table)
 
 
@@ -47,7 +48,17 @@ def emit_one(row: Row, *, as_json: bool) -> None:
         return
     width = max((len(key) for key in row), default=0)
     for key, value in row.items():
-        sys.stdout.write(f"{key.replace('_', ' '):<{width}}  {'' if value is None else value}\n")
+        sys.stdout.write(f"{key.replace('_', ' '):<{width}}  {printable(value)}\n")
+
+
+def printable(value: Any) -> str:
+    """A value as text for a terminal: nothing for None, and no control character that some device chose.
+
+    >>> printable("battery \x1b[2J 12 %")
+    'battery ?[2J 12 %'
+    """
+    text = "" if value is None else str(value)
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 def figure(value: float | None) -> float | None:

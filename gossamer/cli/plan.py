@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gossamer.cli.completion import codecs, device_profiles, link_profiles, participations
 from gossamer.cli.output import Json, emit, emit_one, figure
 from gossamer.errors import ConfigError
 
@@ -50,8 +51,12 @@ def plan(
     byzantine: Annotated[float, typer.Option(help="Fraction of the fleet that may attack, 0 to 1.")] = 0.0,
     failure: Annotated[float, typer.Option(help="Chance left that a cohort has more attackers than f.")] = 1e-3,
     rounds: Annotated[int | None, typer.Option(help="Rounds of the job; privacy is spent by the round.")] = None,
-    codec: Annotated[str | None, typer.Option(help="What updates travel as; the rule depends on it.")] = None,
-    participation: Annotated[str, typer.Option(help="reshuffled, fixed, uniform, anytime, ...")] = "reshuffled",
+    codec: Annotated[
+        str | None, typer.Option(help="What updates travel as; the rule depends on it.", autocompletion=codecs)
+    ] = None,
+    participation: Annotated[
+        str, typer.Option(help="reshuffled, fixed, uniform, anytime, ...", autocompletion=participations)
+    ] = "reshuffled",
     epsilon: Annotated[float | None, typer.Option(help="Privacy budget of the whole job.")] = None,
     delta: Annotated[float, typer.Option(help="Chance that the promise fails; below 1 / devices.")] = 1e-5,
     clip_norm: Annotated[float, typer.Option(help="Longest update that counts in full.")] = 1.0,
@@ -59,8 +64,12 @@ def plan(
     model: Annotated[
         str | None, typer.Option(help="File (.tflite .npz .pt .json .toml) or shapes: 784x128@28x28,128,128x10,10.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Device profile; see gossamer profiles list.")] = None,
-    link: Annotated[str | None, typer.Option(help="Link profile; see gossamer profiles list.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device profile; see gossamer profiles list.", autocompletion=device_profiles)
+    ] = None,
+    link: Annotated[
+        str | None, typer.Option(help="Link profile; see gossamer profiles list.", autocompletion=link_profiles)
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Bytes of a device, as 2MB/month or 70kB/day.")] = None,
     price: Annotated[str | None, typer.Option(help="As 0.05 (EUR a MB) or 1.2USD/MB. Default: the link's.")] = None,
     fleet: Annotated[Path | None, typer.Option(help="TOML file with [[groups]] of devices, to be summed.")] = None,
@@ -83,7 +92,6 @@ def plan(
     Example: gossamer plan --model 784x128@28x28,128,128x10,10 --device pi-zero-2w --link gprs --budget 2MB/month
     """
     answers: dict[str, Answer] = {}
-    in_file = fleet is not None and devices is None
     if devices is not None:
         schedule = (devices, cohorts or 1, byzantine, failure, participation, rounds)
         question = _question(schedule, codec or USUAL_CODEC, epsilon, delta, clip_norm, mechanism)
@@ -96,7 +104,7 @@ def plan(
             examples, operations, not plaintext, certificate_bytes, not sleeps, profiles, write_plans,
         )  # fmt: skip
         answers |= plan_model.answers(asked)
-    elif devices is None or in_file:
+    elif devices is None:
         raise ConfigError("expected --devices for a schedule, or --model with --device and --link for a model's costs")
     if as_json:
         sys.stdout.write(json.dumps(answers, indent=2) + "\n")

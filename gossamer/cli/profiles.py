@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gossamer.cli.completion import device_profiles, profiles
 from gossamer.cli.output import Json, emit, emit_one, note
 from gossamer.cli.plan import ProfilesDirectory
 from gossamer.errors import ConfigError
@@ -40,7 +41,7 @@ def list_profiles(profiles: ProfilesDirectory = None, as_json: Json = False) -> 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Of a device or link profile.")],
+    name: Annotated[str, typer.Argument(help="Of a device or link profile.", autocompletion=profiles)],
     profiles: ProfilesDirectory = None,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +86,9 @@ def detect(profiles: ProfilesDirectory = None, as_json: Json = False) -> None:
 
 @app.command()
 def calibrate(
-    device: Annotated[str | None, typer.Option(help="Profile to calibrate. Default: the detected one.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Profile to calibrate; else the detected one.", autocompletion=device_profiles)
+    ] = None,
     seconds: Annotated[float, typer.Option(help="For each of seven measurements.", min=0.05, max=60.0)] = 3.0,
     directory: Annotated[Path, typer.Option(help="On the disk that holds the agent's state.")] = Path(),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and show, keep nothing.")] = False,

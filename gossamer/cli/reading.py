@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from gossamer.errors import ConfigError
 
@@ -13,6 +15,17 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from gossamer.aggregator.store.jobs import JobRow
+
+
+StateDirectory = Annotated[Path, typer.Option("--state", help="The server's state directory.", envvar="GOSSAMER_STATE")]
+DEFAULT_STATE = Path("gossamer-state")
+
+
+def when(seconds: float) -> str | None:
+    """Return seconds since the epoch as ISO 8601 in UTC; None for never."""
+    from gossamer.fleet.words import moment
+
+    return moment(seconds) if seconds else None
 
 
 @contextmanager

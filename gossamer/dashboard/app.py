@@ -182,9 +182,11 @@ class Page:
 
     async def _done(self, change: Callable[[], Any]) -> Response:
         try:
-            return JSONResponse(await asyncio.to_thread(change), headers=NO_STORE)
+            done = await asyncio.to_thread(change)
         except GossamerError as error:
             return problem(error)
+        self.desk.stir()
+        return JSONResponse(done, headers=NO_STORE)
 
 
 def problem(error: GossamerError) -> Response:

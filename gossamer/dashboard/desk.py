@@ -1,8 +1,8 @@
 """One reading of the store, shared by all who look at the page, and nothing read twice.
 
-The desk takes the store's pulse (:mod:`gossamer.aggregator.store.pulse`) at most every LOOK_SECONDS, and gives each
-part a revision. A table is read when somebody asks for it and its revision is not the one that was read last. Reading
-happens in short transactions, in the threads of those who ask; SQLite in WAL mode makes no writer wait for them.
+The desk takes the store's pulse (:mod:`gossamer.aggregator.store.pulse`) now and then, and gives each part a revision.
+A table is read when somebody asks for it and its revision is not the one that was read last. Reading happens in short
+transactions, in the threads of those who ask; SQLite in WAL mode makes no writer wait for them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from gossamer.dashboard.meter import Meter
 from gossamer.dashboard.metrics import page_metrics
 
 LOOK_SECONDS = 0.5
+#: Of one processor, at most, for reading the devices: the larger the fleet, the seldomer it is looked at.
+SHARE = 0.05
 #: A fleet of thousands is heard every second: its table is read again this often, no oftener.
 DEVICES_SECONDS = 2.0
 REJECTIONS_SHOWN = 100
@@ -51,6 +53,7 @@ class Desk:
     _pulse: dict[str, object] = field(default_factory=dict)
     _revisions: Revisions = field(default_factory=lambda: dict.fromkeys(pulse.PARTS, 0))
     _looked: float = float("-inf")
+    _pause: float = LOOK_SECONDS
     _devices_at: float = float("-inf")
     _kept: dict[object, tuple[object, Any]] = field(default_factory=dict)
     _followers: dict[int, Follower] = field(default_factory=dict)
@@ -65,7 +68,7 @@ class Desk:
         """
         with self._lock:
             now = self.clock()
-            if now - self._looked < LOOK_SECONDS:
+            if now - self._looked < self._pause:
                 return dict(self._revisions)
             with self.store.read() as db:
                 found = pulse.take(db)
@@ -79,6 +82,11 @@ class Desk:
                 self._pulse[part] = numbers
                 self._revisions[part] += 1
             return dict(self._revisions)
+
+    def stir(self) -> None:
+        """Something was changed here: look at once when next asked."""
+        with self._lock:
+            self._looked = self._devices_at = float("-inf")
 
     # -- what is shown -------------------------------------------------------------------------------------
 
@@ -188,9 +196,12 @@ class Desk:
         revision = (self._revisions["jobs"], self._revisions["devices"])
 
         def read(db: Connection) -> list[DeviceRow]:
+            began = self.clock()
             found = self._once("devices", self._revisions["devices"], devices.every)
             told = self._once("accounts", self._revisions["devices"], accounts.latest)
-            return rows_of(db, number, found, told)
+            made = rows_of(db, number, found, told)
+            self._pause = max(LOOK_SECONDS, (self.clock() - began) / SHARE)
+            return made
 
         rows: list[DeviceRow] = self._once(("rows", number), revision, read)
         return rows

@@ -62,7 +62,7 @@ class Model:
             alone: it is its cohort's only device, so that the round is sealed, and the next manifest there, at once.
         """
         tally = Tally(self.transport)
-        talk = self._conversation(tally)
+        talk = self.conversation(tally)
         others = 0 if self.job.cohorts < 1 else self.job.cohorts - 1
         if connects:
             talk.connect()
@@ -84,7 +84,7 @@ class Model:
         tally = Tally(self.transport)
         if not self.habits.stays:
             return tally
-        talk = self._conversation(tally)
+        talk = self.conversation(tally)
         polls = MONTH_SECONDS // self.habits.poll_seconds
         # A poll is a sign of life: between two of them there are as many pings as keepalives fit.
         pings = polls * ((self.habits.poll_seconds - 1) // self.habits.keepalive_seconds)
@@ -98,13 +98,13 @@ class Model:
     def connection(self) -> Tally:
         """A connection with nothing to do on it, from SYN to goodbye."""
         tally = Tally(self.transport)
-        talk = self._conversation(tally)
+        talk = self.conversation(tally)
         talk.connect()
         talk.goodbye()
         tally.lost()
         return tally
 
-    def _conversation(self, tally: Tally) -> Conversation:
+    def conversation(self, tally: Tally) -> Conversation:
         return Conversation(
             self.names, self.job, tally, snapshot_bytes=self.sizes.snapshot, delta_bytes=self.sizes.delta
         )

@@ -20,6 +20,7 @@ MAX_PROGRAM_BYTES = 16 << 20
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Buffers of batch norm: no parameters, and no trainer sends them unless it is told to."""
 FLOATS = ("FloatStorage", "DoubleStorage", "HalfStorage", "BFloat16Storage")
+_PARAMETER = "torch._utils._rebuild_parameter"
 _MARK = object()
 
 
@@ -108,7 +109,7 @@ _STEPS: dict[str, Callable[[_Machine], None]] = {
 
 
 def parameters(path: Path) -> list[tuple[str, tuple[int, ...]]]:
-    """Name and shape of each parameter, in the file's order, outputs last as models travel.
+    """Name and shape of each parameter, in the file's order, outputs last as models travel; tied ones once.
 
     Raises `ConfigError` for a file that is no plain state_dict.
     """
@@ -130,7 +131,13 @@ def parameters(path: Path) -> list[tuple[str, tuple[int, ...]]]:
             f"{path}: expected a plain state_dict of tensors, found more ({error}); save model.state_dict() alone, or "
             "give the shapes"
         ) from error
-    return [(name, shape) for name, value in tensors.items() if (shape := _shape(str(name), value)) is not None]
+    found: dict[object, tuple[str, tuple[int, ...]]] = {}
+    for name, value in tensors.items():
+        tensor = value.arguments[0] if isinstance(value, _Call) and value.name == _PARAMETER else value
+        shape = _shape(str(name), tensor)
+        if shape is not None:
+            found.setdefault((tensor.arguments[0].arguments[0][2], tensor.arguments[1], shape), (str(name), shape))
+    return list(found.values())
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:
@@ -144,8 +151,6 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
 
 def _shape(name: str, value: Any) -> tuple[int, ...] | None:
     """The shape as it travels: torch has a matrix's outputs first; None for what is no parameter."""
-    if isinstance(value, _Call) and value.name == "torch._utils._rebuild_parameter":
-        value = value.arguments[0]
     if not isinstance(value, _Call) or value.name != "torch._utils._rebuild_tensor_v2":
         return None
     storage, _, shape = value.arguments[:3]

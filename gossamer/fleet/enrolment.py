@@ -5,6 +5,7 @@ leaves nothing half-done when power fails in between (repeating the command fini
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,21 +36,32 @@ class BrokerAddress:
 
 @dataclass(frozen=True)
 class DeviceSpec:
-    """What differs from device to device. ``trainer_options`` are passed to the trainer's factory."""
+    """What differs from device to device.
+
+    ``trainer_options`` are passed to the trainer's factory; ``profile`` names a device profile (empty: none), and
+    ``monthly_bytes`` is its budget (0: none).
+    """
 
     name: str
     trainer: str
     trainer_options: dict[str, str | int | float | bool]
     state_dir: str = AGENT_STATE_DIRECTORY
+    profile: str = ""
+    monthly_bytes: int = 0
 
 
-def init_fleet(files: ServerFiles, fleet: str, broker: BrokerAddress, *, accounts: bool) -> None:
+def init_fleet(
+    files: ServerFiles, fleet: str, broker: BrokerAddress, *, accounts: bool, topics: Topics | None = None
+) -> None:
     """Make a state directory: key, store, settings and, with ``accounts``, the server's broker account.
+
+    ``topics``: the fleet's naming, where it is not the default; what is enrolled later gets it too.
 
     Raises:
         ConfigError: an unusable name, or the directory belongs to a fleet already.
     """
     check_fleet(fleet)
+    topics = Topics(fleet) if topics is None else topics
     if files.config.exists():
         raise ConfigError(f"{files.directory} holds a fleet already; see {files.config}")
     MqttSettings(  # an address that cannot work is refused before anything is made
@@ -64,11 +76,51 @@ def init_fleet(files: ServerFiles, fleet: str, broker: BrokerAddress, *, account
     lines += [f"tls = {_toml(broker.tls)}", f"insecure = {_toml(broker.insecure)}"]
     if accounts:
         lines += [f'username = "{mosquitto.SERVER_ACCOUNT}"', f'password = "{password}"']
+    text = "\n".join(lines) + "\n"
+    if topics != Topics(fleet):
+        text += topic_table(topics.shared, topics.device)
     if accounts:
         mosquitto.set_password(files.passwords, mosquitto.SERVER_ACCOUNT, password)
-        mosquitto.set_rules(files.rules, mosquitto.SERVER_ACCOUNT, mosquitto.server_rules(Topics(fleet)))
+        mosquitto.set_rules(files.rules, mosquitto.SERVER_ACCOUNT, mosquitto.server_rules(topics))
     # Last: a directory with server.toml holds a whole fleet, one without may be begun again.
-    mosquitto.write_private(files.config, "\n".join(lines) + "\n")
+    mosquitto.write_private(files.config, text)
+
+
+def check(files: ServerFiles, wanted: Sequence[tuple[DeviceSpec, BrokerAddress]]) -> None:
+    """Refuse now what :func:`enroll` would refuse for any of these, before the first is made.
+
+    Raises:
+        ConfigError: the first device that cannot be enrolled, and why.
+    """
+    settings = files.settings()
+    seen: set[str] = set()
+    store = Store.open(files.store)
+    try:
+        with store.read() as db:
+            present = {device.id: device for device in devices.every(db)}
+    finally:
+        store.close()
+    key = Ed25519PrivateKey.generate()
+    for spec, broker in wanted:
+        check_device(spec.name)
+        if spec.name in seen:
+            raise ConfigError(f"device {spec.name} is named twice: each needs an id of its own")
+        seen.add(spec.name)
+        _refuse_enrolled(present.get(spec.name))
+        text = agent_config(settings.fleet, spec, 0, key, public_hex(key), broker, "")
+        text += topic_table(settings.topics.shared, settings.topics.device)
+        try:
+            _check_agent(text, files.device(spec.name))
+        except ConfigError as error:
+            raise error if len(wanted) == 1 else ConfigError(f"device {spec.name}: {error}") from error
+
+
+def _refuse_enrolled(present: devices.Device | None) -> None:
+    if present is not None and present.enrolled:
+        raise ConfigError(
+            f"device {present.id} is enrolled already (index {present.index}); "
+            f"`gossamer fleet revoke {present.id}` first if it needs a new key"
+        )
 
 
 def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = None) -> Path:
@@ -81,18 +133,15 @@ def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = 
         ConfigError: an unusable id or setting, or the device is enrolled already (revoke it first).
     """
     check_device(spec.name)
+    if spec.name == mosquitto.SERVER_ACCOUNT:
+        raise ConfigError(f"device {spec.name}: that is the name of the server's own account; choose another")
     settings = files.settings()
     topics = settings.topic_names()
     target = files.device(spec.name)
     store = Store.open(files.store)
     try:
         with store.read() as db:
-            present = devices.get(db, spec.name)
-        if present is not None and present.enrolled:
-            raise ConfigError(
-                f"device {spec.name} is enrolled already (index {present.index}); "
-                f"`gossamer fleet revoke {spec.name}` first if it needs a new key"
-            )
+            _refuse_enrolled(devices.get(db, spec.name))
         key = Ed25519PrivateKey.generate()
         with store.write() as db:
             device = devices.enroll(db, spec.name, key.public_key().public_bytes_raw())
@@ -106,8 +155,9 @@ def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = 
             text += topic_table(settings.topics.shared, settings.topics.device)
             _check_agent(text, target)
             if password:
-                mosquitto.set_password(files.passwords, spec.name, password)
-                mosquitto.set_rules(files.rules, spec.name, mosquitto.device_rules(topics, spec.name))
+                account = mosquitto.account_of(spec.name)
+                mosquitto.set_password(files.passwords, account, password)
+                mosquitto.set_rules(files.rules, account, mosquitto.device_rules(topics, spec.name))
             # The device's row is committed last: before that, repeating the command starts over.
             mosquitto.write_private(target, text)
     finally:
@@ -129,8 +179,8 @@ def revoke(files: ServerFiles, name: str) -> None:
     finally:
         store.close()
     if files.passwords.exists():
-        mosquitto.set_password(files.passwords, name, None)
-        mosquitto.set_rules(files.rules, name, [])
+        mosquitto.set_password(files.passwords, mosquitto.account_of(name), None)
+        mosquitto.set_rules(files.rules, mosquitto.account_of(name), [])
 
 
 def agent_config(
@@ -144,7 +194,9 @@ def agent_config(
 ) -> str:
     """Return the agent's configuration file as TOML text."""
     options = "".join(f"{name} = {_toml(value)}\n" for name, value in spec.trainer_options.items())
-    account = f'username = "{spec.name}"\npassword = "{password}"\n' if password else ""
+    account = f'username = "{mosquitto.account_of(spec.name)}"\npassword = "{password}"\n' if password else ""
+    profile = f"profile = {_toml(spec.profile)}\n" if spec.profile else ""
+    budget = f"\n[budget]\nmonthly_bytes = {spec.monthly_bytes}\n" if spec.monthly_bytes else ""
     return (
         f"# {spec.name} of fleet {fleet}. Contains the device's private key: keep it readable by the agent only.\n"
         f'fleet = "{fleet}"\n'
@@ -153,9 +205,9 @@ def agent_config(
         f'device_key = "{key.private_bytes_raw().hex()}"\n'
         f'fleet_public_key = "{fleet_key}"\n'
         f"state_dir = {_toml(spec.state_dir)}\n"
-        f"trainer = {_toml(spec.trainer)}\n"
+        f"trainer = {_toml(spec.trainer)}\n{profile}"
         f"\n[broker]\nhost = {_toml(broker.host)}\nport = {broker.port}\n"
-        f"tls = {_toml(broker.tls)}\ninsecure = {_toml(broker.insecure)}\n{account}"
+        f"tls = {_toml(broker.tls)}\ninsecure = {_toml(broker.insecure)}\n{account}{budget}"
         f"\n[trainer_options]\n{options}"
     )
 

@@ -26,6 +26,11 @@ def new_password() -> str:
     return secrets.token_urlsafe(PASSWORD_BYTES)
 
 
+def account_of(device: str) -> str:
+    """Return the name of a device's account: its id, but for colons, which end the name in Mosquitto's files."""
+    return device.replace(":", "%3A")
+
+
 def hashed(password: str, salt: bytes | None = None) -> str:
     """Return ``password`` as it stands in the password file."""
     salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
@@ -37,7 +42,8 @@ def device_rules(topics: Topics, device: str) -> list[str]:
     """Return the ACL lines of a device: its own two topics up, its own and the shared ones down."""
     up = [f"topic write {topics.device_topic(kind, device)}" for kind in ("u", "s")]
     own = [f"topic read {topics.device_topic('a', device)}"]
-    return [f"user {device}", *up, *own, *(f"topic read {topics.shared_topic(kind)}" for kind in ("m", "c", "h"))]
+    shared = [f"topic read {topics.shared_topic(kind)}" for kind in ("m", "c", "h")]
+    return [f"user {account_of(device)}", *up, *own, *shared]
 
 
 def server_rules(topics: Topics) -> list[str]:

@@ -198,6 +198,8 @@ class TFLiteTrainer:
             raise InputError(f"{whose}: {self._file.path} takes targets of the shape {sides}, got {given.shape[1:]}")
         if self.metric is None and y.dtype.kind not in "iub" and not _is_one_hot(y):
             raise InputError(f"{whose}: targets that are no classes need a metric(outputs, y) for evaluate")
+        for values in (x, given):
+            _check_finite(values, whose)
         return Examples(x.astype(wants["x"]["dtype"]), y, given.astype(targets["dtype"]))
 
 
@@ -207,6 +209,16 @@ def _one_hot(labels: Array, classes: int, whose: str) -> Array:
     if numbers.min() < 0 or numbers.max() >= classes:
         raise InputError(f"{whose}: expected class numbers 0 to {classes - 1}, got {numbers.min()} to {numbers.max()}")
     return np.eye(classes, dtype=np.float32)[numbers]
+
+
+def _check_finite(values: Array, whose: str) -> None:
+    """Now, since a runtime may hide what NaN does to a loss: one clamps it to the largest float."""
+    bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if bad.any():
+        raise InputError(
+            f"{whose}: NaN or infinity in {np.count_nonzero(bad)} of {len(values)} examples, first in number "
+            f"{int(bad.argmax())} (from 0): leave them out or fill them in"
+        )
 
 
 def _is_one_hot(y: Array) -> bool:

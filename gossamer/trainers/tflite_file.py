@@ -192,7 +192,7 @@ def explained(error: Exception) -> str:
             f"it needs TensorFlow operations that the small runtimes do not have ({', '.join(flex) or text[:120]}). "
             "Convert it with TFLITE_BUILTINS alone, its gradients written by hand (gossamer/trainers/tflite_layers.py)"
         )
-    return text[:400]
+    return text[:400] or "the runtime gives no reason, as where memory is short; see fit_memory_bytes"
 
 
 def _runtime() -> Any:

@@ -45,6 +45,8 @@ class Section(IntEnum):
     """Empty. All devices of a round rotate alike, so that their votes can be counted without being decoded."""
     OBJECTIVE = 12
     """Spec (ASCII) of what devices optimise, where the trainer leaves it to the job."""
+    PLAN = 13
+    """Codec and local epochs by class of device; see `gossamer.wire.plans`."""
 
 
 class UpdateSection(IntEnum):

@@ -69,6 +69,12 @@ MAX_DETAIL_BYTES = 80
 MAX_PROFILE_CHARS = 24
 """Characters (ASCII) of a profile's name: ``jetson-orin-nano`` has 16."""
 
+MAX_PLANS = 8
+"""Plans for classes of device in one manifest."""
+
+MAX_PLANS_BYTES = 112
+"""Bytes of all of them: what a manifest of 300 can spare beside a snapshot, two deltas and a method."""
+
 MAX_MONTH = 4_095
 """Largest number of a month, counted from January 2020: that of the year 2361."""
 

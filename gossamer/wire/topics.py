@@ -99,6 +99,11 @@ class Topics:
         _check_template("device", self.device, {"kind", "device"}, {"fleet", "kind", "bucket", "device"})
         object.__setattr__(self, "_shared_form", self._form(self.shared, SHARED_KINDS))
         object.__setattr__(self, "_device_form", self._form(self.device, DEVICE_KINDS))
+        if any(self._device_form.fullmatch(self.shared_topic(kind)) for kind in SHARED_KINDS):
+            raise ConfigError(
+                f"topic templates: a device of a certain name would speak where the fleet does; expected "
+                f"{self.shared!r} and {self.device!r} to differ in a fixed level, or in their number of levels"
+            )
 
     def shared_topic(self, kind: str) -> str:
         """Return the topic of ``kind`` m, c or h."""

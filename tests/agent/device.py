@@ -154,7 +154,8 @@ class Device:
         """What the training child does, and what the shell does with its answers."""
         assert self.store is not None
         try:
-            fields = fit_fields(self.settings, self.store, order, secret=secret_of(self.key))
+            within = self.session.attendance.body_within()
+            fields = fit_fields(self.settings, self.store, order, secret=secret_of(self.key), body_within=within)
             for answer in work.fit(self.trainer, fields):
                 if answer["type"] == "model":
                     model = model_of(order.manifest, answer)
@@ -162,6 +163,8 @@ class Device:
                     self.run(self.session.model_ready(Held(model.job, model.version, model.digest)))
                 elif answer["type"] == "bad-model":
                     self.run(self.session.model_bad(answer["detail"], self.now))
+                elif answer["type"] == "too-long":
+                    self.run(self.session.unaffordable(answer["bytes"], self.now))
                 elif answer["type"] == "abstain":
                     self.run(self.session.abstained(answer["detail"], self.now))
                 else:

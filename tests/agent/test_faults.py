@@ -14,10 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from gossamer.agent.gates import Refusal
 from gossamer.agent.seeds import derive_seed
 from gossamer.agent.session import State
 from gossamer.agent.trainer import FitConfig
 from gossamer.compression import decode, lattice
+from gossamer.wire.codes import Absence
 
 from .device import Device, PowerCut
 from .server_side import JOB, SEED, Out, ServerSide
@@ -117,7 +119,8 @@ class FaultyLink(RuleBasedStateMachine):
     def window(self, is_open: bool) -> None:
         """A window of availability opens or closes (a boot opens it)."""
         before = len(self.device.trained)
-        self.guarded(lambda: self.device.run(self.device.session.available(is_open, self.device.now, "")))
+        refusal = None if is_open else Refusal(Absence.WINDOW, "")
+        self.guarded(lambda: self.device.run(self.device.session.available(refusal, self.device.now)))
         assert is_open or len(self.device.trained) == before
 
     @rule()

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from gossamer.agent import contact as contact_module
 from gossamer.agent import windows
 from gossamer.agent.contact import Contact
+from gossamer.agent.gates import Refusal
+from gossamer.agent.ledger import LedgerWriter
 from gossamer.agent.session import State
 from gossamer.agent.windows import MINUTES, NEVER, Window, clock, next_change, open_at, parse
 from gossamer.errors import ConfigError
 from gossamer.wire import messages as msg
+from gossamer.wire.codes import Absence
 
 from .device import Device, settings
 from .server_side import ServerSide
@@ -110,7 +113,8 @@ def device(tmp_path: Path) -> Device:
 
 
 def open_or_close(device: Device, is_open: bool) -> None:
-    device.run(device.session.available(is_open, device.now, "the next opens at 01:00 UTC"))
+    detail = "outside the windows of availability; the next opens at 01:00 UTC"
+    device.run(device.session.available(None if is_open else Refusal(Absence.WINDOW, detail), device.now))
 
 
 def test_nothing_begins_outside_and_the_log_says_why(device: Device, server: ServerSide) -> None:
@@ -121,7 +125,7 @@ def test_nothing_begins_outside_and_the_log_says_why(device: Device, server: Ser
     assert (server.counted, device.trained) == ({}, {})
     (line,) = device.log
     assert line.level == logging.INFO
-    assert line.text == "round 0: resting outside the windows of availability; the next opens at 01:00 UTC"
+    assert line.text == "round 0: not now (window): outside the windows of availability; the next opens at 01:00 UTC"
     for _ in range(3):
         device.wait(600)
         open_or_close(device, False)
@@ -238,7 +242,7 @@ def test_a_download_of_an_old_round_ends_outside(device: Device, server: ServerS
     server.advance()
     play_round(device, server)
     assert (device.session.state, server.counted) == (State.RESTING, {})
-    assert device.log[-1].text.startswith("round 7: resting")
+    assert device.log[-1].text.startswith("round 7: not now (window)")
     open_or_close(device, True)
     exchange(device, server)
     assert list(server.counted) == [7]
@@ -272,33 +276,33 @@ def test_the_shell_wakes_at_the_opening_and_survives_a_clock_that_is_set(
 ) -> None:
     device = Device(tmp_path)  # for its store
     own = settings(tmp_path, available=["01:00-05:30"])
-    told: list[tuple[bool, str]] = []
+    told: list[Refusal | None] = []
     fake = Clock(hour("23:59"))
     monkeypatch.setattr(contact_module, "time", fake)
     assert device.store is not None
-    shell = Contact(own, device.store, None, lambda *_: None, None, device.key, device.fleet_key, stop=lambda: True)  # type: ignore[arg-type]
-    monkeypatch.setattr(
-        shell._session, "available", lambda is_open, now, note: told.append((is_open, note)) or []
-    )
+    ledger = LedgerWriter()
+    shell = Contact(own, device.store, None, lambda *_: None, ledger, device.key, device.fleet_key, stop=lambda: True)  # type: ignore[arg-type]
+    monkeypatch.setattr(shell._session, "available", lambda refusal, now: told.append(refusal) or [])
+    closed = Refusal(Absence.WINDOW, "outside the windows of availability; the next opens at 01:00 UTC")
 
-    def look() -> tuple[bool, str]:
+    def look() -> Refusal | None:
         told.clear()
         shell.turn(fake.monotonic())
         return told[-1]
 
     shell._connect_at = NEVER
-    assert look() == (False, "the next opens at 01:00 UTC")
+    assert look() == closed
     assert shell.next_deadline(fake.steady) == fake.steady + 61 * 60
     fake.wall += 61 * 60
     fake.steady += 61 * 60
-    assert look()[0] is True
+    assert look() is None
     fake.wall = hour("12:00")  # set forward
-    assert look()[0] is False
+    assert look() == closed
     fake.wall = hour("02:00")  # and back
-    assert look()[0] is True
+    assert look() is None
     assert shell.next_deadline(fake.steady) == fake.steady + 3.5 * HOUR
     fake.wall = 0.0  # a board without a battery, before its first time signal
-    assert look() == (False, "the next opens at 01:00 UTC")
+    assert look() == closed
 
 
 def test_settings(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from gossamer.wire.messages import Birth, Chunk, Get, Offer, Receipt, Round, Sta
 from gossamer.wire.transfer import Done, Keep, Need, Receiver, Send, Sender
 from tests.aggregator.fleets import FLEET_KEY, Fleet
 from tests.broker_bridge.desk import TOPICS
-from tests.brokers import BROKERS, Listening, every_broker, mosquitto
+from tests.brokers import BROKERS, FAST_BROKERS, Listening, mosquitto
 
 TIMEOUT = 30.0
 
@@ -187,7 +187,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return Fleet.make(tmp_path_factory.mktemp("plain") / "s.db", rounds=3).run()
 
 
-@pytest.mark.parametrize("kind", every_broker())
+@pytest.mark.parametrize("kind", FAST_BROKERS)
 def test_a_job_over_a_real_broker(tmp_path: Path, kind: str, expected: bytes) -> None:
     fleet = Fleet.make(tmp_path / "s.db", rounds=3)
 

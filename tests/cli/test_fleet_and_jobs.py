@@ -14,6 +14,8 @@ from gossamer.agent.config import load
 from gossamer.cli.fleet import parse_option
 from gossamer.compression import codec
 from gossamer.errors import ConfigError
+from gossamer.fleet.server_files import ServerFiles
+from gossamer.wire.topics import Topics
 
 from .command import Run, apart
 
@@ -74,6 +76,24 @@ def test_a_fleet_from_init_to_revoke(run: Run, tmp_path: Path) -> None:
     again = run("fleet", "enroll", "pump-1", "--trainer", "m:f", "--state", "s")
     assert again.code == 0
     assert load(tmp_path / "s/devices/pump-1.toml", {}).device_index == 0
+
+
+def test_a_fleet_keeps_the_names_its_broker_has(run: Run, tmp_path: Path) -> None:
+    shared, device = "dt/acme/{fleet}-{kind}", "dt/acme/things/{device}/fl/{kind}"
+    made = run("fleet", "init", "farm1", "--state", "s", "--shared-topic", shared, "--device-topic", device)
+    assert made.code == 0
+    assert run("fleet", "enroll", "pump-1", "--trainer", "m:f", "--state", "s").code == 0
+    topics = Topics("farm1", shared, device)
+    assert load(tmp_path / "s/devices/pump-1.toml", {}).wire_topics() == topics
+    assert ServerFiles(tmp_path / "s").settings({}).topic_names() == topics
+    rules = (tmp_path / "s/mosquitto/acl").read_text()
+    assert "topic write dt/acme/things/pump-1/fl/u\n" in rules
+    assert "topic read dt/acme/things/+/fl/u\n" in rules
+    assert "g1/" not in rules
+    run("fleet", "init", "f", "--state", "t", "--device-topic", "x/{kind}").refused("device topic template")
+    words = ("--shared-topic", "u/{kind}", "--device-topic", "{kind}/{device}")
+    run("fleet", "init", "f", "--state", "t", *words).refused("topic templates")
+    assert not (tmp_path / "t").exists()
 
 
 def test_revoke_asks(fleet: Path) -> None:

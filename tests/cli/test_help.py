@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ import typer
 from typer.testing import CliRunner
 
 import gossamer
+from gossamer import errors
 from gossamer.cli.app import app
+from gossamer.cli.exit_codes import EXIT_CODES
+from gossamer.cli.reference import commands, man, markdown
 
 from .command import apart
 
@@ -25,16 +29,32 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield from leaves(each, (*path, name))
 
 
+ROOT = Path(__file__).resolve().parents[2]
+ROFF = re.compile(r"\.(TH|SH|SS|TP|PP|B|I|nf|fi|RS|RE)\b")
 TREE = typer.main.get_command(app)
 COMMANDS = dict(leaves(TREE))
 
 
-def test_the_tree_is_the_documented_one() -> None:
-    expected = "demo plan serve page broker config doctor agent-run bridge-run aggregator-run"
-    expected += " fleet-init fleet-enroll fleet-revoke fleet-list"
-    expected += " job-create job-list job-show job-export job-metrics wire-decode codec-list codec-measure"
-    expected += " profiles-list profiles-show profiles-detect profiles-calibrate"
-    assert {"-".join(path) for path in COMMANDS} == set(expected.split())
+def test_the_reference_is_up_to_date() -> None:
+    current = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert current == markdown(), "python -m gossamer.cli.reference > docs/cli.md"
+    assert {each.words[1:] for each in commands()} == set(COMMANDS)
+
+
+def test_the_manual_page_has_every_command_and_exit_code() -> None:
+    page = man()
+    for path in COMMANDS:
+        assert f".SS gossamer {' '.join(path)}".replace("-", "\\-") in page
+    raw = [line for line in page.splitlines() if line.startswith((".", "'")) and not ROFF.match(line)]
+    assert not raw, "text that troff would take for a request"
+    codes = {each.exit_code for each in vars(errors).values() if isinstance(each, type)}
+    assert codes <= set(EXIT_CODES)
+    assert all(f".B {code}\n" in page for code in EXIT_CODES)
+
+
+def test_the_help_of_all_names_the_exit_codes() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    assert all(re.search(rf"^ *{code} ", shown, re.MULTILINE) for code in EXIT_CODES)
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -52,14 +72,37 @@ def test_the_example_is_of_this_command_and_its_options_exist(path: tuple[str, .
     example = re.search(r"Example: (.*(?:\n.*\S.*)*)", command.help).group(1)
     words = shlex.split(example[example.index("gossamer ") :].split(" > ")[0])
     assert tuple(words[: len(path) + 1]) == ("gossamer", *path)
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert {word for word in words if word.startswith("--")} <= known
+    context = command.make_context(" ".join(path), words[len(path) + 1 :])  # parses all of it, and runs nothing
+    assert context.params
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
     silent = [parameter.name for parameter in COMMANDS[path].params if not getattr(parameter, "help", None)]
     assert not silent
+
+
+#: Commands that print no table and no record, and why.
+WITHOUT_JSON = {
+    "serve": "runs until it is stopped", "broker": "runs until it is stopped", "agent run": "runs until it is stopped",
+    "bridge run": "runs until it is stopped", "aggregator run": "runs until it is stopped",
+    "page": "runs until it is stopped",
+    "job metrics": "prints what Prometheus reads",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_whatever_prints_a_table_prints_json_too(path: tuple[str, ...]) -> None:
+    has = any("--json" in parameter.opts for parameter in COMMANDS[path].params)
+    assert has != (" ".join(path) in WITHOUT_JSON)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_brackets_in_a_help_text_are_shown(path: tuple[str, ...]) -> None:
+    shown = " ".join(CliRunner().invoke(app, [*path, "--help"]).output.split())
+    for parameter in COMMANDS[path].params:
+        for bracketed in re.findall(r"\[[a-z]+\]", parameter.help or ""):
+            assert bracketed in shown
 
 
 @pytest.mark.parametrize("group", ["agent", "bridge", "aggregator", "fleet", "job", "profiles", "wire"])

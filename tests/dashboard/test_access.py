@@ -106,6 +106,7 @@ def test_pause_resume_and_revoke_with_the_token(keyed: Running) -> None:
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     assert keyed.client.post("/api/jobs/1/pause", **bearer).json == {"job": 1, "done": "pause"}
     assert state_of(keyed) == "paused"
+    assert keyed.client.get("/api/jobs/1.json").json["state"] == "paused", "it shows at once"
     assert keyed.client.post("/api/jobs/1/resume", **bearer).status == 200
     assert state_of(keyed) == "open"
     assert "no job of number 9" in keyed.client.post("/api/jobs/9/pause", **bearer).json["error"]

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,10 +18,15 @@ import pytest
 import gossamer
 from gossamer.aggregator.store import rejections
 from gossamer.dashboard import events
-from gossamer.dashboard.app import ASSETS
+from gossamer.dashboard.actions import Actions
+from gossamer.dashboard.app import ASSETS, make_app
+from gossamer.dashboard.device_rows import MAX_PAGE_SIZE, ORDERS, PAGE_SIZE, STANDINGS
+from gossamer.dashboard.events import BEAT_SECONDS, MAX_VIEWERS
 from gossamer.dashboard.server import listen
-from gossamer.dashboard.settings import PageSettings
+from gossamer.dashboard.settings import MIN_TOKEN_CHARS, PageSettings
 from gossamer.errors import ConfigError, StoreError
+from gossamer.fleet.server_files import PageTable
+from gossamer.settings import parse_toml
 
 from .pages import Running, advance, born, running
 
@@ -31,6 +37,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         advance(found.fleet, 2)
         born(found.fleet, "d0", "d1")
         yield found
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "page.md"
 
 
 class Stream:
@@ -207,3 +216,20 @@ def test_no_file_names_another_host(file: Path) -> None:
 
 def test_the_chart_library_keeps_its_licence() -> None:
     assert "Leon Sorokin" in (ASSETS / "uplot" / "LICENSE").read_text()
+
+
+def test_the_documentation_names_every_route_and_setting(page: Running) -> None:
+    text = PAGE.read_text()
+    app, _hub = make_app(page.desk, Actions(page.files, page.fleet.store), PageSettings())
+    for route in app._app.routes:  # type: ignore[attr-defined]
+        said = re.sub(r"\{number:int\}", "NUMBER", route.path).replace("{wanted}", "pause")
+        assert f"`GET {said}" in text or f"`POST {said}" in text or said in ("/", "/assets"), said
+    for standing in STANDINGS:
+        assert standing in text
+    for order in ORDERS:
+        assert order in text
+    for number in (BEAT_SECONDS, MAX_VIEWERS, MAX_PAGE_SIZE, MIN_TOKEN_CHARS, PAGE_SIZE):
+        assert f"{number:g}" in text
+    (table,) = re.findall(r"```toml\n(.*?)```", text, re.S)
+    given = parse_toml(table)["page"]
+    assert set(given) < {each.name for each in fields(PageTable)}

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from gossamer.aggregator.engine import Progress
 from gossamer.aggregator.status import read_status
 from gossamer.aggregator.store import Store, absences, accounts, devices, jobs, rejections, rounds, schema
 from gossamer.aggregator.store.absences import AbsenceRow
 from gossamer.aggregator.store.accounts import AccountRow
-from gossamer.dashboard.desk import DEVICES_SECONDS, LOOK_SECONDS, Desk
+from gossamer.broker_bridge import presence
+from gossamer.dashboard.desk import DEVICES_SECONDS, LOOK_SECONDS, SHARE, Desk
 from gossamer.dashboard.device_rows import Asked
 from gossamer.dashboard.follower import BATCH, Follower
+from gossamer.wire.accounts import Account
 from gossamer.wire.codes import Absence
+from gossamer.wire.session_messages import Absent, Birth
 from tests.aggregator.fleets import Fleet
 from tests.cli.jobs import BAD, Spoilt
 
@@ -149,6 +153,26 @@ def test_the_pulse_is_not_taken_oftener_than_it_may(fleet: Fleet) -> None:
     assert desk.look() == before
     clock.now += LOOK_SECONDS / 2
     assert desk.look() != before
+
+
+def test_a_fleet_that_takes_long_to_read_is_read_seldom(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance(fleet, 0)
+    desk, clock = desk_of(fleet)
+    every = devices.every
+
+    def slowly(db: Connection) -> list[devices.Device]:
+        clock.now += 3.0
+        return every(db)
+
+    monkeypatch.setattr(devices, "every", slowly)
+    desk.overview()
+    before = desk.look()
+    born(fleet, "d0")
+    fleet.put(fleet.cohort(0)[0], 0)
+    clock.now += 3.0 / SHARE - 3.1
+    assert desk.look() == before
+    clock.now += 0.2
+    assert desk.look() == {**before, "jobs": before["jobs"] + 1, "devices": before["devices"] + 1}
 
 
 def test_the_cohort_and_who_has_arrived(fleet: Fleet) -> None:
@@ -284,15 +308,16 @@ def test_why_devices_stay_out_and_what_they_have_spent(fleet: Fleet) -> None:
     assert (rows[first]["called"], rows[first]["reason"]) == (True, "")
 
 
-def test_an_absence_is_a_change_of_the_devices(fleet: Fleet) -> None:
+def test_what_a_device_says_of_itself_is_a_change_of_the_devices(fleet: Fleet) -> None:
     advance(fleet, 0)
     desk, clock = desk_of(fleet)
     before = desk.look()
-    with fleet.store.write() as db:
-        absences.keep(db, AbsenceRow("d0", 1, 0, Absence.BATTERY, "", 5.0))
-    later(clock)
-    assert desk.look() == {**before, "devices": before["devices"] + 1}
-    with fleet.store.write() as db:
-        accounts.keep(db, AccountRow("d0", "2026-11", 1, 0, "", 6.0))
-    later(clock)
-    assert desk.look() == {**before, "devices": before["devices"] + 2}
+    account = Account(0, 1, 100, "")
+    for number, said in enumerate((Absent(1, 0, int(Absence.BATTERY), "", account), Birth(2, 0, account)), 1):
+        with fleet.store.write() as db:
+            device = devices.get(db, "d0")
+            assert device is not None
+            handle = presence.absent if isinstance(said, Absent) else presence.born
+            handle(db, device, said, 5.0 + number)  # type: ignore[arg-type]
+        later(clock)
+        assert desk.look() == {**before, "devices": before["devices"] + number}

@@ -145,3 +145,9 @@ def test_the_scrape_configuration_names_the_page_s_own_path() -> None:
     (job,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
     assert job["metrics_path"] == "/metrics"
     assert job["static_configs"][0]["targets"] == ["127.0.0.1:8787"]
+
+
+def test_the_documentation_names_every_family() -> None:
+    text = (DEPLOY.parent / "docs" / "page.md").read_text()
+    for name in FAMILIES:
+        assert name in text or name.replace("gossamer_ledger", "") in text, name

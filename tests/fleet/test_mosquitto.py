@@ -17,16 +17,23 @@ from gossamer.fleet.server_files import ServerFiles
 from gossamer.mqtt import MqttLink, MqttSettings
 from gossamer.wire.topics import Topics
 from tests.brokers import HOST, Listening, mosquitto
+from tests.lab.namings import NAMINGS
 from tests.test_mqtt import Recorder, pump
 
-TOPICS = Topics("farm1")
 DEVICES = ("alice", "bob")
+every_naming = pytest.mark.parametrize("topics", NAMINGS.values(), ids=NAMINGS, indirect=True)
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> ServerFiles:
+def topics(request: pytest.FixtureRequest) -> Topics:
+    return getattr(request, "param", NAMINGS["default"])
+
+
+@pytest.fixture
+def files(tmp_path: Path, topics: Topics) -> ServerFiles:
     files = ServerFiles(tmp_path / "state")
-    init_fleet(files, "farm1", BrokerAddress(HOST, 1883, tls=False, insecure=False), accounts=True)
+    address = BrokerAddress(HOST, 1883, tls=False, insecure=False)
+    init_fleet(files, topics.fleet, address, accounts=True, topics=topics)
     for name in DEVICES:
         enroll(files, DeviceSpec(name, "m:f", {}))
     return files
@@ -83,17 +90,19 @@ def test_who_may_connect(files: ServerFiles, join: Join) -> None:
             join(wrong)
 
 
-def test_a_device_speaks_for_itself_only(files: ServerFiles, join: Join) -> None:
+@every_naming
+def test_a_device_speaks_for_itself_only(files: ServerFiles, join: Join, topics: Topics) -> None:
     bridge, seen = join(server(files))
     for kind in "us":
-        bridge.subscribe(TOPICS.subscription(kind))
+        bridge.subscribe(topics.subscription(kind))
     settle(bridge)
     alice, _ = join(device(files, "alice"))
-    own = [TOPICS.device_topic(kind, "alice") for kind in "us"]
-    foreign = [TOPICS.device_topic(kind, "bob") for kind in "us"]
-    foreign += [TOPICS.shared_topic("m"), TOPICS.device_topic("a", "alice"), TOPICS.device_topic("a", "bob")]
+    own = [topics.device_topic(kind, "alice") for kind in "us"]
+    foreign = [topics.device_topic(kind, "bob") for kind in "us"]
+    foreign += [topics.device_topic("a", "alice"), topics.device_topic("a", "bob")]
+    foreign += [topics.shared_topic(kind) for kind in "mch"]
     spy, spied = join(device(files, "bob"))
-    for topic in (TOPICS.device_topic("a", "bob"), TOPICS.shared_topic("m")):
+    for topic in (topics.device_topic("a", "bob"), topics.shared_topic("m")):
         spy.subscribe(topic)
     settle(spy)
     for topic in (*foreign, *own):
@@ -102,26 +111,29 @@ def test_a_device_speaks_for_itself_only(files: ServerFiles, join: Join) -> None
     # What is allowed was sent last: when it is here, what is not allowed would be.
     pump(bridge, lambda: len(seen.payloads()) >= 2)
     assert seen.payloads() == [topic.encode() for topic in own]
-    bridge.publish(TOPICS.shared_topic("m"), b"from the server")
+    bridge.publish(topics.shared_topic("m"), b"from the server")
     settle(bridge)
     pump(spy, lambda: spied.payloads())
     assert spied.payloads() == [b"from the server"]
 
 
-def test_a_device_hears_what_is_its_own_only(files: ServerFiles, join: Join) -> None:
+@every_naming
+def test_a_device_hears_what_is_its_own_only(files: ServerFiles, join: Join, topics: Topics) -> None:
     bridge, _ = join(server(files))
     bob, heard = join(device(files, "bob"))
-    for topic in ("#", TOPICS.device_topic("a", "alice"), TOPICS.device_topic("a", "bob")):
+    foreign = [topics.device_topic(kind, "alice") for kind in "uas"]
+    for topic in ("#", *foreign, *map(topics.subscription, "uas"), topics.device_topic("a", "bob")):
         bob.subscribe(topic)
     settle(bob)
     pump(bob, lambda: not bob.wants_write())
     alice, _ = join(device(files, "alice"))
-    alice.publish(TOPICS.device_topic("u", "alice"), b"for the server")
+    for kind in "us":
+        alice.publish(topics.device_topic(kind, "alice"), b"for the server")
     settle(alice)
-    bridge.publish(TOPICS.device_topic("a", "alice"), b"for alice")
+    bridge.publish(topics.device_topic("a", "alice"), b"for alice")
     for kind in "mch":
-        bridge.publish(TOPICS.shared_topic(kind), b"for all")
-    bridge.publish(TOPICS.device_topic("a", "bob"), b"for bob")
+        bridge.publish(topics.shared_topic(kind), b"for all")
+    bridge.publish(topics.device_topic("a", "bob"), b"for bob")
     settle(bridge)
     pump(bob, lambda: b"for bob" in heard.payloads())
     assert set(heard.payloads()) == {b"for all", b"for bob"}
@@ -156,6 +168,25 @@ def test_enrolled_again_under_a_new_key_and_password(files: ServerFiles, broker:
     assert join(after.mqtt())[0].is_connected
     with pytest.raises(BrokerRefused):
         join(before.mqtt())
+
+
+def test_any_name_a_device_may_have_is_an_account(files: ServerFiles, broker: Listening, join: Join) -> None:
+    names = ("urn:dev:mac:0024befffe804ff1", "urn:dev:mac:0024befffe804ff2", "a.b_c@d-e", "d" * 64)
+    for name in names:
+        enroll(files, DeviceSpec(name, "m:f", {}))
+    broker.kill()
+    broker.start()
+    for name in names:
+        assert join(device(files, name))[0].is_connected
+    revoke(files, names[0])
+    assert files.passwords.read_text().count("urn") == files.rules.read_text().count("user urn") == 1
+
+
+def test_no_device_takes_the_servers_account(files: ServerFiles) -> None:
+    before = files.passwords.read_text()
+    with pytest.raises(ConfigError, match="choose another"):
+        enroll(files, DeviceSpec("gossamer-server", "m:f", {}))
+    assert files.passwords.read_text() == before
 
 
 def test_only_the_owner_reads_the_files(files: ServerFiles) -> None:

@@ -4,7 +4,8 @@
 
 Two devices, two cohorts, one pair of namespaces for all cases. The first device trains round 0 beside the server, so
 that round 1 has a model to fetch; the second is started behind the link: it connects, fetches the model, trains, sends
-its update and, with SIGTERM, says goodbye. Its interface is read before and after. Run as root, or through
+its update and, with SIGTERM, says goodbye. Its interface is read before and after. The last two cases go on for a while
+without a round, for what an idle connection costs. Run as root, or through
 :func:`tests.lab.namespaces.as_root_of_namespace`.
 """
 
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gossamer.agent.store import read_ledger
 from gossamer.agent.trainer import NumpyTrainer
@@ -42,6 +45,19 @@ from tests.lab.slow_link import await_, rounds_sealed, running
 FLEET = "lab"
 BESIDE, BEHIND = "beside-1", "behind-1"
 EXAMPLES = 64
+@dataclass(frozen=True)
+class Idle:
+    """Settings that make an agent poll or ping soon, and how long to watch it."""
+
+    seconds: float
+    agent: str = ""
+    broker: str = ""
+
+
+POLLS = Idle(14.0, agent="manifest_poll_seconds = 11.0\n")
+PINGS = Idle(20.0, broker="keepalive_seconds = 12\n")
+"""One of each falls into the time; a keepalive below 10 s would outrun the agent's tick of 5 s."""
+MTU_BYTES = 1400
 LINK = Link(rate_up=4_000_000, rate_down=4_000_000, delay_ms=50, jitter_ms=0, loss_percent=0.0)
 """Fast, for the test's sake, and far enough that an answer never travels with its question's acknowledgement."""
 SETTLE_SECONDS = 1.0
@@ -78,7 +94,9 @@ def trainer(inputs: int, hidden: int, classes: int, seed: int) -> NumpyTrainer:
     return NumpyTrainer(MLP(inputs, hidden, classes), x, y)
 
 
-def make_fleet(directory: Path, case: Case, port: int, tls: Path | None) -> tuple[ServerFiles, dict[str, Path]]:
+def make_fleet(
+    directory: Path, case: Case, port: int, tls: Path | None, idle: Idle | None
+) -> tuple[ServerFiles, dict[str, Path]]:
     """A fleet of two with its job; returns the server's files and each device's configuration."""
     files = ServerFiles(directory / "server")
     init_fleet(files, FLEET, BrokerAddress(SERVER_ADDRESS, port, tls is not None, insecure=tls is None), accounts=False)
@@ -90,7 +108,8 @@ def make_fleet(directory: Path, case: Case, port: int, tls: Path | None) -> tupl
         options = {"inputs": inputs, "hidden": hidden, "classes": classes, "seed": number}
         config = enroll(files, DeviceSpec(name, "tests.lab.participations:trainer", options, str(directory / name)))
         (directory / name).mkdir()
-        config.write_text(config.read_text().replace("\n[broker]\n", f"\n[broker]\n{authority}"))
+        own, broker_own = (idle.agent, idle.broker) if idle else ("", "")
+        config.write_text(config.read_text().replace("\n[broker]\n", f"{own}\n[broker]\n{broker_own}{authority}"))
         configs[name] = config
     arrays = trainer(*case.sides, 0).initial(0)
     layout = Layout.of(arrays)
@@ -120,17 +139,26 @@ def broker(lab: Lab, directory: Path, port: int, *, tls: bool) -> Iterator[Path 
         yield certificate
 
 
+def der_bytes(certificate: Path | None) -> int:
+    """Length of the certificate as TLS sends it."""
+    if certificate is None:
+        return 0
+    return len(x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(Encoding.DER))
+
+
 def agent(config: Path) -> list[str]:
     """The agent's command line."""
     return [sys.executable, "-m", "gossamer.agent", "--config", str(config)]
 
 
-def measure(lab: Lab, directory: Path, case: Case, port: int, *, tls: bool) -> dict[str, Any]:
-    """One participation of the device behind the link."""
+def measure(
+    lab: Lab, directory: Path, case: Case, port: int, *, tls: bool, idle: Idle | None = None
+) -> dict[str, Any]:
+    """One participation of the device behind the link; with ``idle``, and what comes after it if nothing happens."""
     directory.mkdir()
     serve = [sys.executable, "-m", "gossamer.cli", "serve", "--state", str(directory / "server")]
     with broker(lab, directory, port, tls=tls) as certificate:
-        files, configs = make_fleet(directory, case, port, certificate)
+        files, configs = make_fleet(directory, case, port, certificate, idle)
         with running(lab, lab.server, serve, directory / "server.log"):
             with running(lab, lab.server, agent(configs[BESIDE]), directory / "beside.log"):
                 await_("the round beside the server", lambda: rounds_sealed(files.store) >= 1, 60)
@@ -138,21 +166,26 @@ def measure(lab: Lab, directory: Path, case: Case, port: int, *, tls: bool) -> d
             with running(lab, lab.device, agent(configs[BEHIND]), directory / "behind.log") as process:
                 await_("the round behind the link", lambda: rounds_sealed(files.store) >= 2, 60)
                 time.sleep(SETTLE_SECONDS)  # the next manifest
+                resting = lab.device_bytes()
+                time.sleep(idle.seconds if idle else 0.0)
+                idle_bytes = lab.device_bytes() - resting
                 process.send_signal(signal.SIGTERM)
                 process.wait(10)
                 time.sleep(SETTLE_SECONDS / 2)  # the close
             after = lab.device_bytes()
     ledger = read_ledger(directory / BEHIND)
-    causes = {f"{way}/{cause}": n for month in ledger.months.values() for way, all_ in month.items()
-              for cause, n in all_.items()}  # fmt: skip
+    months = ledger.months.values()
+    causes = {f"{way}/{cause}": n for month in months for way, all_ in month.items() for cause, n in all_.items()}
     return {
-        "case": case.name, "layout": case.layout, "codec": case.codec, "tls": tls, "interface_bytes": after - before,
-        "ledger_bytes": sum(causes.values()), "ledger": causes, "counters": dict(ledger.counters),
+        "case": case.name, "layout": case.layout, "codec": case.codec, "tls": tls, "mtu_bytes": MTU_BYTES,
+        "certificate_bytes": der_bytes(certificate), "interface_bytes": after - before - idle_bytes,
+        "idle_bytes": idle_bytes, "ledger_bytes": sum(causes.values()), "ledger": causes,
+        "counters": dict(ledger.counters),
     }  # fmt: skip
 
 
 def know_each_other(lab: Lab) -> None:
-    """Tell the two hosts each other's hardware address: ARP is no IP, and would be counted as such."""
+    """Tell the two hosts each other's hardware address, since ARP would be counted as IP, and the packets' size."""
     ends = {lab.device: ("d0", DEVICE_ADDRESS), lab.server: ("s0", SERVER_ADDRESS)}
     for here, there in ((lab.device, lab.server), (lab.server, lab.device)):
         port, address = ends[there]
@@ -160,6 +193,8 @@ def know_each_other(lab: Lab) -> None:
         hardware = subprocess.check_output(read, text=True).strip()
         entry = ["ip", "neigh", "replace", address, "lladdr", hardware, "dev", ends[here][0], "nud", "permanent"]
         subprocess.run(lab.inside(here, entry), check=True, capture_output=True)
+        mtu = ["ip", "link", "set", ends[here][0], "mtu", str(MTU_BYTES)]
+        subprocess.run(lab.inside(here, mtu), check=True, capture_output=True)
 
 
 def measure_all(cases: Sequence[Case], ways: Sequence[bool]) -> list[dict[str, Any]]:
@@ -167,9 +202,11 @@ def measure_all(cases: Sequence[Case], ways: Sequence[bool]) -> list[dict[str, A
     found = []
     with tempfile.TemporaryDirectory(prefix="gossamer-lab-") as directory, slow_link(LINK) as lab:
         know_each_other(lab)
-        for number, (case, tls) in enumerate((case, tls) for case in cases for tls in ways):
+        runs = [(case, tls) for case in cases for tls in ways]
+        for number, (case, tls) in enumerate(runs, start=1):
             place = Path(directory) / f"{case.name}-{'tls' if tls else 'plain'}"
-            found.append(measure(lab, place, case, 8883 + number, tls=tls))
+            idle = {len(runs) - 1: PINGS, len(runs): POLLS}.get(number)
+            found.append(measure(lab, place, case, 8882 + number, tls=tls, idle=idle))
     return found
 
 

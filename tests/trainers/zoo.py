@@ -32,9 +32,9 @@ def part() -> Part:
     return load("digits", 10, 0)[0]
 
 
-def make(kind: str) -> Any:
-    """A trainer of this kind."""
-    own = part()
+def make(kind: str, own: Part | None = None) -> Any:
+    """A trainer of this kind; on these examples, or those of `part`."""
+    own = own or part()
     held_out = (own.x_held_out, own.y_held_out)
     if kind == "numpy":
         return NumpyTrainer(MLP(hidden=32), own.x, own.y, held_out)
@@ -116,14 +116,11 @@ def broken() -> None:
 
 def failing(kind: str, how: str) -> Any:
     """Factory for the child process."""
-    trainer = make(kind)
-    if how == "nan":  # in the data
-        if kind.startswith("tflite"):
-            trainer.examples.x[3, 5] = np.nan
-        else:
-            trainer.data.x[3, 5] = np.nan
-        return trainer
-    return Failing(trainer, {"hang": hang, "raise": broken, "good": lambda: None, "oom": lambda: hoard(kind)}[how])
+    own = part()
+    if how == "nan":
+        own.x[3, 5] = np.nan
+    trainer = make(kind, own)
+    return Failing(trainer, {"hang": hang, "raise": broken, "oom": lambda: hoard(kind)}.get(how, lambda: None))
 
 
 def hoard(kind: str) -> None:
@@ -136,9 +133,7 @@ def hoard(kind: str) -> None:
         np.ones(1 << 34)
 
 
-def wide(rows: int) -> Any:
-    """A TFLite trainer whose batch needs gigabytes inside the runtime."""
-    from gossamer.trainers.tflite import TFLiteTrainer
-
-    x = np.zeros((rows, 64), np.float32)
-    return TFLiteTrainer(DATA / "digits.tflite", x, np.zeros(rows, np.int64), order=ORDER)
+def wide(kind: str, rows: int) -> Any:
+    """A trainer whose batch needs a gigabyte inside the framework."""
+    x, y = np.zeros((rows, 64), np.float32), np.zeros(rows, np.int64)
+    return make(kind, Part(x, y, x[:1], y[:1]))

@@ -78,6 +78,7 @@ def test_impossible_devices(device):
 @pytest.mark.parametrize(
     ("shared", "device"),
     [
+        ("u/{kind}", "{kind}/{device}"),  # device "m" would speak on the manifest's topic
         ("g1/{fleet}", "{kind}/{device}"),
         ("g1/{kind}/{device}", "{kind}/{device}"),
         ("g1/{kind}", "{kind}"),

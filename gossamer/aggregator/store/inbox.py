@@ -64,7 +64,21 @@ class CountedUpdate:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One update as an operator looks at it."""
+
+    device: str
+    job: int
+    round: int
+    counted_in: int
+    base_version: int
+    received_at: float
+    sealed_in: int | None
+
+
 _RECEIPT = tuple(table.c[name] for name in Receipt.__slots__)
+_ARRIVAL = tuple(table.c[name] for name in Arrival.__slots__)
 
 
 def add(db: Connection, update: NewUpdate, *, now: float) -> None:
@@ -106,6 +120,19 @@ def senders(db: Connection, job: int, round_: int) -> frozenset[str]:
     """Return the devices whose updates for this very round are in."""
     mine = (table.c.job == job, table.c.counted_in == round_, table.c.round == round_)
     return frozenset(db.execute(sa.select(table.c.device).where(*mine)).scalars())
+
+
+def arrivals(db: Connection, job: int, round_: int) -> dict[str, Arrival]:
+    """Return device -> its update for that round, whether it counts there or in a later one."""
+    query = sa.select(*_ARRIVAL).where(table.c.job == job, table.c.round == round_)
+    return {row.device: Arrival(**row._mapping) for row in db.execute(query)}
+
+
+def of_device(db: Connection, device: str, last: int) -> list[Arrival]:
+    """Return the last updates of a device, newest first."""
+    query = sa.select(*_ARRIVAL).where(table.c.device == device)
+    newest = query.order_by(table.c.job.desc(), table.c.round.desc()).limit(last)
+    return [Arrival(**row._mapping) for row in db.execute(newest)]
 
 
 def counted(db: Connection, job: int, counted_in: int) -> list[CountedUpdate]:

@@ -49,6 +49,14 @@ def every(db: Connection) -> list[Rejection]:
     return [Rejection(**row._mapping) for row in rows]
 
 
+def by_device(db: Connection) -> dict[str, list[Rejection]]:
+    """Return device -> its counters, the one that moved last first; those of several together under ANYBODY."""
+    found: dict[str, list[Rejection]] = {}
+    for each in sorted(every(db), key=lambda rejection: -rejection.at):
+        found.setdefault(each.device, []).append(each)
+    return found
+
+
 def newest(db: Connection, limit: int) -> list[Rejection]:
     """Return the counters that moved last, the newest first."""
     rows = db.execute(sa.select(table).order_by(table.c.at.desc(), table.c.reason, table.c.device).limit(limit))

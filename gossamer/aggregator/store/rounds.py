@@ -83,6 +83,13 @@ def reports(db: Connection, job: int, last: int | None = None) -> list[str]:
     return found[::-1]
 
 
+def durations(db: Connection, job: int, last: int) -> list[float]:
+    """Return how many seconds each of the ``last`` sealed rounds was open, newest first."""
+    query = sa.select(table.c.opened_at, table.c.sealed_at).where(table.c.job == job, table.c.sealed_at.is_not(None))
+    rows = db.execute(query.order_by(table.c.round.desc()).limit(last))
+    return [row.sealed_at - row.opened_at for row in rows]
+
+
 def sealed_after(db: Connection, job: int, after: int, limit: int) -> list[tuple[int, float, str]]:
     """Return (round, when it was sealed, report) of the first ``limit`` sealed rounds after a round, in order."""
     query = sa.select(table.c.round, table.c.sealed_at, table.c.report).where(table.c.job == job, table.c.round > after)

@@ -31,6 +31,17 @@ class Upload:
     header: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """How much of a device's open upload is on disk; ``header`` is what it offered, signed, not verified here."""
+
+    device: str
+    size: int
+    header: bytes
+    touched_at: float
+    have_bytes: int
+
+
 def begin(db: Connection, upload: Upload, *, now: float) -> None:
     """Start receiving an object in place of whatever the device offered before."""
     drop(db, upload.device)
@@ -57,6 +68,15 @@ def have(db: Connection, device: str) -> dict[int, bytes]:
     """Return the chunks on disk by index."""
     query = sa.select(chunks.c.chunk, chunks.c.data).where(chunks.c.device == device)
     return {row.chunk: bytes(row.data) for row in db.execute(query)}
+
+
+def progress(db: Connection) -> dict[str, UploadProgress]:
+    """Return device -> its open upload, for looking at."""
+    have = sa.func.coalesce(sa.func.sum(sa.func.length(chunks.c.data)), 0).label("have_bytes")
+    columns = (table.c.device, table.c.size, table.c.header, table.c.touched_at)
+    joined = table.outerjoin(chunks, chunks.c.device == table.c.device)
+    query = sa.select(*columns, have).select_from(joined).group_by(*columns)
+    return {row.device: UploadProgress(**{**row._mapping, "header": bytes(row.header)}) for row in db.execute(query)}
 
 
 def drop(db: Connection, device: str) -> None:
