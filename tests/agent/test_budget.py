@@ -23,6 +23,7 @@ from gossamer.agent.ledger import AHEAD_BYTES, LedgerWriter
 from gossamer.agent.purse import CONNECT_BYTES, ENVELOPE_BYTES, Purse
 from gossamer.agent.session import State
 from gossamer.agent.store import AgentStore, read_ledger
+from gossamer.agent.thrift import Thrift
 from gossamer.agent.training import own_plan
 from gossamer.compression import codec
 from gossamer.errors import TrainerFailed
@@ -236,6 +237,35 @@ def test_without_a_budget_nothing_is_charged_ahead(tmp_path: Path) -> None:
     own.sending(bytes(4_000))
     assert store.settle_ahead("2026-11") == 0
     store.close()
+
+
+# When the reserve is spent ---------------------------------------------------------------------------------------
+
+
+def test_one_contact_a_day_and_a_new_month_is_noticed_at_once() -> None:
+    thrift = Thrift(86_400.0)
+    assert thrift.next_contact(5.0, exhausted=False, idle=True) is None
+    assert thrift.next_contact(6.0, exhausted=True, idle=True) is None, "there is no connection to end"
+    thrift.connected(10.0)
+    assert thrift.next_contact(29.0, exhausted=True, idle=True) is None, "the manifest may be on its way"
+    assert thrift.next_contact(40.0, exhausted=True, idle=False) is None, "what has begun goes on"
+    assert thrift.next_contact(50.0, exhausted=True, idle=True) == 86_450.0
+    assert thrift.next_contact(60.0, exhausted=True, idle=True) is None, "once"
+    assert thrift.next_contact(70.0, exhausted=False, idle=True) == 70.0
+    assert thrift.next_contact(71.0, exhausted=False, idle=True) is None
+    thrift.connected(80.0)
+    assert thrift.next_contact(500.0, exhausted=False, idle=True) is None
+
+
+def test_a_session_that_still_has_to_say_something_is_not_idle(tmp_path: Path) -> None:
+    device, server = Device(tmp_path), ServerSide()
+    device.connect()
+    fund(device, -1)
+    assert (device.session.attendance.exhausted, device.session.is_idle) == (True, True)
+    device.receive("m", server.manifest())
+    assert not device.session.is_idle
+    device.take()
+    assert device.session.is_idle
 
 
 # The session -----------------------------------------------------------------------------------------------------
