@@ -44,16 +44,17 @@ function deviceRow(each, now, revoke) {
     : "";
   return element("tr", { role: "row" }, cell("device", "", each.device),
     cell("this round", "", element("span", { className: "chip", "data-standing": each.standing }, each.standing)),
-    cell("last contact", "", contact), phone("model", cell("model", "n", lag)), cell("budget of the month", "", ...budget(each)),
+    cell("last contact", "", contact), phone("model", cell("model", "n", lag)), cell("budget of the month", "", ...budget(each, now)),
     cell("why not", "why", ...why(each)), cell("", "n", action));
 }
 
-function budget(each) {
+function budget(each, now) {
   if (!each.month) return [];
-  if (!each.budget_bytes) return [bytes(each.spent_bytes)];
+  const told = element("span", { className: "muted" }, ` told ${ago(each.account_at, now)}`);
+  if (!each.budget_bytes) return [bytes(each.spent_bytes), told];
   const over = each.spent_bytes >= each.budget_bytes;
   const words = `${bytes(each.spent_bytes)} of ${bytes(each.budget_bytes)}`;
-  return [element("div", { className: "budget" }, element("span", {}, words),
+  return [element("div", { className: "budget" }, element("span", {}, words, told),
     element("progress", { max: String(each.budget_bytes), value: String(Math.min(each.spent_bytes, each.budget_bytes)), className: over ? "over" : "", "aria-label": `spent ${words}` }))];
 }
 
