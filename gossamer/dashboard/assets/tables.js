@@ -4,6 +4,7 @@ import { ago, byId, bytes, clock, count, counted, element, figure, fill, text } 
 
 const ROUNDS_SHOWN = 8;
 const LISTED = 12;
+const OLD_SECONDS = 3600; // what a device has told of its bytes so long ago may be far from what is true
 
 export function showDevices(told, now, revoke) {
   const { counts } = told;
@@ -50,12 +51,13 @@ function deviceRow(each, now, revoke) {
 
 function budget(each, now) {
   if (!each.month) return [];
-  const told = element("span", { className: "muted" }, ` told ${ago(each.account_at, now)}`);
-  if (!each.budget_bytes) return [bytes(each.spent_bytes), told];
+  const told = `told ${ago(each.account_at, now)}`;
+  const old = now - each.account_at > OLD_SECONDS ? element("span", { className: "muted" }, told) : null;
+  if (!each.budget_bytes) return [element("div", { className: "budget", title: told }, element("span", {}, bytes(each.spent_bytes)), old)];
   const over = each.spent_bytes >= each.budget_bytes;
   const words = `${bytes(each.spent_bytes)} of ${bytes(each.budget_bytes)}`;
-  return [element("div", { className: "budget" }, element("span", {}, words, told),
-    element("progress", { max: String(each.budget_bytes), value: String(Math.min(each.spent_bytes, each.budget_bytes)), className: over ? "over" : "", "aria-label": `spent ${words}` }))];
+  return [element("div", { className: "budget", title: told }, element("span", {}, words),
+    element("progress", { max: String(each.budget_bytes), value: String(Math.min(each.spent_bytes, each.budget_bytes)), className: over ? "over" : "", "aria-label": `spent ${words}` }), old)];
 }
 
 function why(each) {
