@@ -80,6 +80,18 @@ def mosquitto(
 
 
 @contextlib.contextmanager
+def mosquitto_of(text: str, listener: int, directory: Path) -> Iterator[int]:
+    """Run Mosquitto with a whole configuration file, its ``listener`` moved to a free port; yields that port."""
+    port = free_port()
+    moved = text.replace(f"listener {listener}\n", f"listener {port} {HOST}\n")
+    assert moved != text
+    file = directory / "mosquitto.conf"
+    file.write_text(moved + ("user root\n" if os.geteuid() == 0 else ""))
+    with _running([MOSQUITTO, "-c", str(file)], port, directory / "mosquitto.log"):
+        yield port
+
+
+@contextlib.contextmanager
 def embedded(directory: Path, *, tls: bool = False) -> Iterator[Listening]:
     """Run the embedded broker, in a process of its own: amqtt leaves sockets for the collector to close."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -100,6 +100,20 @@ def test_there_and_back(broker: Listening, protocol: str) -> None:
         link.publish("t/1", b"")
 
 
+def test_many_filters_travel_in_packets_of_eight(broker: Listening) -> None:
+    """What AWS IoT Core takes; a bridge with a range of buckets has hundreds."""
+    seen = Recorder()
+    link = MqttLink(broker.settings("many"), seen)
+    link.connect()
+    link.subscribe(*(f"many/{n}/+" for n in range(20)))
+    for n in range(20):
+        link.publish(f"many/{n}/x", b"%d" % n)
+    pump(link, lambda: len(seen.payloads()) == 20)
+    assert seen.payloads() == [b"%d" % n for n in range(20)]
+    assert link.account().down["subscribe"] == 2 * 3 * 2 + 20  # three SUBACKs, a code for each filter
+    link.disconnect()
+
+
 def test_nothing_survives_a_connection(broker: Listening) -> None:
     seen = Recorder()
     link = MqttLink(broker.settings("b"), seen)

@@ -24,7 +24,7 @@ from gossamer.agent.gates import Refusal
 from gossamer.agent.plan import Held, Need, decide, refusal
 from gossamer.agent.records import Marks, OutboxEntry, Partial
 from gossamer.agent.states import TRANSITIONS, State, Trigger
-from gossamer.agent.upload import Terms, Upload
+from gossamer.agent.upload import MAX_REST_SECONDS, Terms, Upload
 from gossamer.errors import BadSignature, IncompleteMessage, MalformedMessage
 from gossamer.wire import messages as msg
 from gossamer.wire.codes import Absence
@@ -72,6 +72,11 @@ class Session:
         self._online = False
         self._ask_at = NEVER
         self._ask_pause = settings.manifest_wait_seconds
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, and nothing is left to be said."""
+        return self.state in (State.WAITING, State.RESTING) and self.attendance.is_quiet
 
     # -- the link ------------------------------------------------------------------------------------------
 
@@ -344,7 +349,8 @@ class Session:
     @property
     def _terms(self) -> Terms:
         own = self.settings
-        return Terms(own.chunk_bytes, own.window_chunks, own.status_timeout_seconds, own.manifest_poll_seconds)
+        rest = min(own.manifest_poll_seconds, MAX_REST_SECONDS)
+        return Terms(own.chunk_bytes, own.window_chunks, own.status_timeout_seconds, rest)
 
     def _on_answer(self, message: msg.Status | msg.Receipt, now: float) -> list[Action]:
         if self._upload is None:

@@ -11,6 +11,8 @@ from gossamer.wire.messages import Code, Kind, Receipt, Status
 from gossamer.wire.transfer import Send, Sender
 
 NEVER = float("inf")
+MAX_REST_SECONDS = 3_600.0
+"""The pause after the bridge said "over quota": its hour, not the day in which a manifest is polled for."""
 
 
 @dataclass(frozen=True, slots=True)

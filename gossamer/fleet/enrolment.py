@@ -133,6 +133,8 @@ def enroll(files: ServerFiles, spec: DeviceSpec, broker: BrokerAddress | None = 
         ConfigError: an unusable id or setting, or the device is enrolled already (revoke it first).
     """
     check_device(spec.name)
+    if spec.name == mosquitto.SERVER_ACCOUNT:
+        raise ConfigError(f"device {spec.name}: that is the name of the server's own account; choose another")
     settings = files.settings()
     topics = settings.topic_names()
     target = files.device(spec.name)

@@ -26,6 +26,7 @@ class BrokerSettings:
     password: str = field(repr=False)
     client_id: str
     protocol: str
+    retain: bool
     tls: bool
     ca_file: Path | None
     certificate_file: Path | None
@@ -87,6 +88,7 @@ class ServerSettings:
             insecure=broker.insecure,
             keepalive_seconds=broker.keepalive_seconds,
             protocol=broker.protocol,
+            retain=broker.retain,
         )
 
     def bridge_settings(self) -> BridgeSettings:

@@ -26,6 +26,8 @@ from gossamer.mqtt.sockets import MeteredSocket, Stop, open_socket, tls_context
 SILENT_KEEPALIVES = 1.5
 #: How long an MQTT 5 broker is asked to keep a session that is not clean (with 3.1.1 it is for it to decide).
 SESSION_EXPIRY_SECONDS = 86_400
+#: Topic filters in one SUBSCRIBE: AWS IoT Core takes 8, Azure Event Grid 10.
+MAX_FILTERS = 8
 #: How long a goodbye may take to leave the socket.
 _FLUSH_SECONDS = 1.0
 _SLICE_SECONDS = 0.2
@@ -213,7 +215,7 @@ class MqttLink:
         if expiry_seconds is not None and self.settings.protocol == "5":
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = expiry_seconds
-        info = client.publish(topic, payload, qos, retain, properties)
+        info = client.publish(topic, payload, qos, retain and self.settings.retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise BrokerUnreachable(f"message to {topic} not sent: {paho.error_string(info.rc)}")
         if self._sock is not None:
@@ -222,9 +224,9 @@ class MqttLink:
         return info.mid
 
     def subscribe(self, *filters: str, qos: int = 1) -> None:
-        """Subscribe to topic filters in one packet."""
-        if filters:
-            self._connected().subscribe([(each, qos) for each in filters])
+        """Subscribe to topic filters, ``MAX_FILTERS`` in a packet."""
+        for at in range(0, len(filters), MAX_FILTERS):
+            self._connected().subscribe([(each, qos) for each in filters[at : at + MAX_FILTERS]])
 
     def unsubscribe(self, *filters: str) -> None:
         """End subscriptions in one packet."""
@@ -264,7 +266,7 @@ class MqttLink:
         client.username_pw_set(settings.username, settings.password)
         client.max_inflight_messages_set(settings.max_in_flight)
         if will is not None:
-            client.will_set(will.topic, will.payload, will.qos, will.retain)
+            client.will_set(will.topic, will.payload, will.qos, will.retain and settings.retain)
         generation = self._generation
         client.on_connect = lambda _c, _u, flags, code, _p: answer.append((flags.session_present, code))
         client.on_disconnect = lambda _c, _u, _f, code, _p: answer.append((False, code))

@@ -37,6 +37,7 @@ class MqttSettings:
     """One broker as one client sees it. Durations are seconds.
 
     ``insecure`` permits plaintext to a host that is not the loopback; it never weakens TLS.
+    ``retain`` False: no message is asked to be retained, wills included, for brokers that hang up on it.
     ``stall_seconds``: TCP data unacknowledged for so long ends the connection (TCP_USER_TIMEOUT).
     """
 
@@ -47,8 +48,9 @@ class MqttSettings:
     password: str | None = None
     tls: TlsSettings | None = None
     insecure: bool = False
-    keepalive_seconds: int = 1160
+    keepalive_seconds: int = 1500
     protocol: str = "3.1.1"
+    retain: bool = True
     clean: bool = True
     will: Will | None = None
     max_in_flight: int = 20

@@ -279,17 +279,17 @@ class Watch:
         self.now = 100.0
         roots = tree(directory, files or {})
         self.keeper = Gatekeeper(
-            of(**changes), directory, lambda level, text: self.lines.append((level, text)), roots=roots,
+            of(**changes), (), directory, lambda level, text: self.lines.append((level, text)), roots=roots,
             find=lambda name: str(directory / name) if (directory / name).exists() else None,
         )  # fmt: skip
 
     def look(self, seconds: float = 60.0) -> Refusal | None:
         """Let time pass until a whole look has ended."""
         self.now += seconds
-        self.keeper.turn(self.now)
+        self.keeper.turn(self.now, 0.0)
         while self.keeper._looking:
             time.sleep(0.01)
-            self.keeper.turn(self.now)
+            self.keeper.turn(self.now, 0.0)
         return self.keeper.refusal
 
 
@@ -329,10 +329,10 @@ def test_the_site_s_command(tmp_path: Path) -> None:
 def test_a_command_that_hangs_holds_nobody_up_and_has_said_nothing(tmp_path: Path) -> None:
     watch = Watch(tmp_path, command=["sleep", "600"], command_timeout_seconds=30.0, unknown="refuse")
     began = time.monotonic()
-    watch.keeper.turn(100.0)
-    watch.keeper.turn(129.0)
+    watch.keeper.turn(100.0, 0.0)
+    watch.keeper.turn(129.0, 0.0)
     assert watch.keeper.refusal == NOT_LOOKED
-    watch.keeper.turn(130.0)
+    watch.keeper.turn(130.0, 0.0)
     assert time.monotonic() - began < 15.0, "it was not waited for"
     found = watch.keeper.refusal
     assert found is not None

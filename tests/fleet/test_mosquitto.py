@@ -182,6 +182,13 @@ def test_any_name_a_device_may_have_is_an_account(files: ServerFiles, broker: Li
     assert files.passwords.read_text().count("urn") == files.rules.read_text().count("user urn") == 1
 
 
+def test_no_device_takes_the_servers_account(files: ServerFiles) -> None:
+    before = files.passwords.read_text()
+    with pytest.raises(ConfigError, match="choose another"):
+        enroll(files, DeviceSpec("gossamer-server", "m:f", {}))
+    assert files.passwords.read_text() == before
+
+
 def test_only_the_owner_reads_the_files(files: ServerFiles) -> None:
     revoke(files, "bob")
     private = [files.passwords, files.rules, files.config, files.key, *files.directory.glob("devices/*")]

@@ -178,8 +178,9 @@ def measure(
     causes = {f"{way}/{cause}": n for month in months for way, all_ in month.items() for cause, n in all_.items()}
     return {
         "case": case.name, "layout": case.layout, "codec": case.codec, "tls": tls, "mtu_bytes": MTU_BYTES,
-        "certificate_bytes": der_bytes(certificate), "interface_bytes": after - before - idle_bytes, "idle_bytes": idle_bytes,
-        "ledger_bytes": sum(causes.values()), "ledger": causes, "counters": dict(ledger.counters),
+        "certificate_bytes": der_bytes(certificate), "interface_bytes": after - before - idle_bytes,
+        "idle_bytes": idle_bytes, "ledger_bytes": sum(causes.values()), "ledger": causes,
+        "counters": dict(ledger.counters),
     }  # fmt: skip
 
 

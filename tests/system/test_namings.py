@@ -8,9 +8,11 @@ import pytest
 
 from gossamer.agent.config import load
 from gossamer.broker import free_port
+from gossamer.mqtt import MqttLink
 from tests.brokers import Listening, mosquitto
 from tests.lab import small_fleet
 from tests.lab.namings import NAMINGS
+from tests.test_mqtt import Recorder, pump
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
 #: Larger than a chunk: the model comes on the topic that all share, the updates in pieces.
@@ -32,6 +34,21 @@ def test_a_round_with_accounts(tmp_path: Path, naming: str) -> None:
         (round_, device) for round_ in range(2) for device in fleet.devices
     ]
     assert fleet.rejected() == {}
+
+
+def test_a_round_over_a_broker_that_refuses_retained_messages(tmp_path: Path) -> None:
+    """Such a broker closes the connection of a client that asks for one to be retained."""
+    with mosquitto(tmp_path / "broker", lines=("retain_available false",)) as broker:
+        refused = MqttLink(broker.settings("x"), Recorder())
+        refused.connect()
+        refused.publish("g1/t/m", b"x", retain=True)
+        pump(refused, lambda: not refused.is_connected)
+        fleet = small_fleet.make(tmp_path, broker, options=OPTIONS, rounds=2, codec_up="q8", codec_down="q8")
+        for config in (fleet.files.config, *map(fleet.files.device, fleet.devices)):
+            config.write_text(config.read_text().replace("[broker]\n", "[broker]\nretain = false\n"))
+        with small_fleet.running(fleet):
+            fleet.wait(fleet.finished)
+    assert len(fleet.counted()) == 4
 
 
 def test_the_longest_naming_is_one_that_aws_takes() -> None:
