@@ -48,7 +48,8 @@ class Tab:
         try:
             return self.page.wait_for_function(function, arg=given, timeout=1000 * seconds).json_value()
         except PlaywrightError as error:
-            raise AssertionError(f"not within {seconds:g} s: {expression}; the page says {self.errors}") from error
+            shown = " | ".join(self.page.inner_text("body").split("\n"))
+            raise AssertionError(f"not within {seconds:g} s: {expression}; {self.errors}; {shown[:4000]}") from error
 
 
 @contextlib.contextmanager
