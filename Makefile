@@ -23,7 +23,7 @@ test: $(STAMP) lint types ## everything but the system tests (under 10 minutes o
 	$(BIN)/python -m pytest -q -m "not system" $(PARALLEL)
 
 test-system: $(STAMP) ## whole fleets, emulated links, kill -9: as root for the network namespaces
-	@scripts/need mosquitto nats-server rabbitmq-server chromium ip ethtool qemu-aarch64-static qemu-arm-static debootstrap
+	@scripts/need mosquitto nats-server rabbitmq-server chromium ip ethtool qemu-aarch64-static qemu-arm-static debootstrap systemd-nspawn
 	$(BIN)/python -m pytest -q -m system $(PARALLEL)
 
 deb: $(STAMP) ## the agent's Debian packages for amd64, arm64 and armhf, in dist/

@@ -23,15 +23,16 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gossamer-tests"
 INSTALL_SECONDS = 1500
 
-AGENT = ("paho-mqtt>=2.0", "cbor2>=5.4,<7", "cryptography>=40", "pytest>=8,<10")
+AGENT = ("paho-mqtt>=2.0", "cbor2>=5.4,<7", "cryptography>=40")
 DATA = ("scikit-learn>=1.3",)
+TESTS = ("pytest>=8,<10", "sqlalchemy>=2.0", "typer>=0.12", "rich>=13")
 DATA_ONLY = ("seglearn==1.2.5",)
 """For the file in its wheel: installed without what it depends on."""
 
 ENVIRONMENTS: dict[str, tuple[str, ...]] = {
-    "torch": (TORCH, "numpy>=2,<3", *AGENT, *DATA),
-    "tflite": ("ai-edge-litert>=1.3", "numpy>=2,<3", *AGENT, *DATA),
-    "tflite-legacy": ("tflite-runtime>=2.14", "numpy<2", *AGENT, *DATA),
+    "torch": (TORCH, "numpy>=2,<3", *AGENT, *DATA, *TESTS),
+    "tflite": ("ai-edge-litert>=1.3", "numpy>=2,<3", *AGENT, *DATA, *TESTS),
+    "tflite-legacy": ("tflite-runtime>=2.14", "numpy<2", *AGENT, *DATA, *TESTS),
     "tflite-make": ("tensorflow-cpu==2.21.0",),
 }
 """Name of the project's extra -> packages. 1.2 GB for torch and for tflite-make each, 0.4 GB for the others."""

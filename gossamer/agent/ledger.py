@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from gossamer.agent.budget import month_of
 from gossamer.agent.store import AgentStore
@@ -27,7 +28,8 @@ def clock_month(unix_seconds: float) -> str:
 class LedgerWriter:
     """Collects bytes and counts; what could not be written stays for the next time."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._seen = ByteAccount()
         self._bytes = ByteAccount()
         self._counts: Counter[str] = Counter()
@@ -84,7 +86,7 @@ class LedgerWriter:
 
     def write(self, store: AgentStore) -> None:
         """Make it durable. Raises :class:`gossamer.errors.StoreError`; nothing is lost then."""
-        month = month_of(store.latest_month(), clock_month(time.time()))
+        month = month_of(store.latest_month(), clock_month(self._clock()))
         store.add_to_ledger(month, self._bytes.up, self._bytes.down)
         self._bytes = ByteAccount()
         self._ahead = 0

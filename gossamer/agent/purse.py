@@ -37,14 +37,15 @@ class Purse:
         self._clock = clock
         self._known: tuple[str, int] | None = None
         self._spent = 0
+        self._month = store.latest_month()
         if not ledger.is_ahead:  # else it is this process's own: the disk was full for a while
-            store.settle_ahead(month_of(store.latest_month(), clock_month(clock())))
+            store.settle_ahead(self._month_now())
 
     def funds(self, job: int | None) -> Funds:
         """The account as of now; ``job``: whose update is to be reckoned with."""
         if self._limit.monthly_bytes:
             self._ledger.cover(self._store)
-        known = (self._month(), self._ledger.writes)
+        known = (self._month_now(), self._ledger.writes)
         if known != self._known:
             self._known, self._spent = known, self._store.spent(known[0])
         body = 0 if job is None else self._store.body_bytes(job)
@@ -64,5 +65,9 @@ class Purse:
         if self._limit.monthly_bytes:
             self._ledger.cover(self._store, count)
 
-    def _month(self) -> str:
-        return month_of(self._store.latest_month(), clock_month(self._clock()))
+    def _month_now(self) -> str:
+        month = month_of(self._month, clock_month(self._clock()))
+        if month != self._month:
+            self._store.keep_month(month)
+            self._month = month
+        return month

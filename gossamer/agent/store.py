@@ -233,8 +233,15 @@ class AgentStore:
         return int(row[0])
 
     def latest_month(self) -> str:
-        """The largest month of the account; empty: there is none."""
-        return str(self._db.one("SELECT COALESCE(MAX(month), '') FROM ledger")[0])
+        """The largest month that was accounted to or shown by the clock; empty: there is none."""
+        shown = self._db.one("SELECT value FROM meta WHERE key = 'month'")
+        of_clock = f"{shown[0] // 100:04d}-{shown[0] % 100:02d}" if shown is not None else ""
+        return max(of_clock, str(self._db.one("SELECT COALESCE(MAX(month), '') FROM ledger")[0]))
+
+    def keep_month(self, month: str) -> None:
+        """Remember that the clock has shown this month."""
+        with self._db.transaction() as db:
+            _set_meta(db, month=int(month.replace("-", "")))
 
     def link(self) -> tuple[int, int]:
         """What was measured of the link: bytes per second and milliseconds of a round trip; 0: nothing yet."""

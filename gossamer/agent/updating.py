@@ -98,7 +98,9 @@ def _encode_within(
     """In the device's codec, or the next cheaper one that brings the body within the budget; else in the shortest."""
     made = shortest = _encode(chosen, draft, model, own, rest, request)
     most = request.get("body_within")
-    for spec in choosing.cheaper(request, model, draft) if most is not None and len(made["body"]) > most else ():
+    if most is None or len(made["body"]) <= most:
+        return made
+    for spec in choosing.cheaper(request, model, draft):
         made = _encode(chosen, draft, model, own, rest, {**request, "codec": spec, "link": None})
         if len(made["body"]) <= most:
             return made

@@ -15,7 +15,7 @@ from gossamer.wire.participation import ParticipationRule
 from gossamer.wire.plans import Plan, Plans
 
 if TYPE_CHECKING:
-    from gossamer.aggregator.job_settings import JobSettings, PlanSettings
+    from gossamer.aggregator.job_settings import JobSettings
 
 HIST, NF4 = "hist", "nf4"
 
@@ -131,12 +131,11 @@ def _check_privacy(settings: JobSettings) -> None:
 
 def _check_plans(settings: JobSettings) -> None:
     """Refuse plans for classes of devices that a manifest cannot carry, or that the rest of the job does not bear."""
-    wire = tuple(Plan(name, plan.codec, plan.local_epochs) for name, plan in _named(settings))
     try:
-        Plans(wire)
+        Plans(tuple(Plan(name, plan.codec, plan.local_epochs) for name, plan in settings.plans))
     except MalformedMessage as error:
         raise ConfigError(f"plans: {error}") from error
-    for name, plan in _named(settings):
+    for name, plan in settings.plans:
         if plan.local_epochs > settings.fit.local_epochs:
             raise ConfigError(
                 f"plans.{name}.local_epochs = {plan.local_epochs}: expected at most fit.local_epochs = "
@@ -155,8 +154,8 @@ def _check_planned_codec(settings: JobSettings, spec: str) -> None:
     chosen = method(settings.method)
     if chosen.companions or chosen.unbiased or chosen.steps or chosen.lossless:
         raise ConfigError(f"plans: method = {chosen.spec!r} expects one codec for all devices, got {spec!r} besides")
-    if planned.method in (HIST, NF4):
-        raise ConfigError(f"plans: {spec!r} draws on what all devices of a job send alike; expected another codec")
+    if planned.method == NF4 or (planned.method == HIST and not settings.cycle):
+        raise ConfigError(f"plans: {spec!r} draws on what this job does not keep; expected another codec")
     if memory(settings.memory).summed or settings.rule.endswith("sign-majority"):
         what = f"memory {settings.memory!r} and rule {settings.rule!r}"
         raise ConfigError(f"plans: expected one codec for all devices with {what}, got {spec!r} besides")
@@ -164,7 +163,3 @@ def _check_planned_codec(settings: JobSettings, spec: str) -> None:
         raise ConfigError(f"plans: participation 'importance' expects unbiased codecs such as rot1, got {spec!r}")
     if settings.learns_codebooks:
         raise ConfigError(f"plans: codec_up = {settings.codec_up!r} expects all devices to send in it, got {spec!r}")
-
-
-def _named(settings: JobSettings) -> list[tuple[str, PlanSettings]]:
-    return sorted(settings.plans.items())

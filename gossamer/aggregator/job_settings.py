@@ -168,7 +168,7 @@ class JobSettings:
     devices train and what they send (`gossamer.methods`). ``objective``: what trainers that leave it to the job
     optimise (`gossamer.objectives`); empty: their own loss. ``rule = "auto"`` is chosen by ``threat``. ``workers``:
     threads of a seal; no result depends on it. ``privacy``: None, or the table [privacy]
-    (`gossamer.aggregator.privacy`). ``plans``: by class of device.
+    (`gossamer.aggregator.privacy`). ``plans``: of classes of devices, by name.
     """
 
     name: str
@@ -192,7 +192,7 @@ class JobSettings:
     closing: ClosingSettings = field(default_factory=ClosingSettings)
     threat: ThreatSettings = field(default_factory=ThreatSettings)
     privacy: PrivacySettings | None = None
-    plans: Mapping[str, PlanSettings] = field(default_factory=dict)
+    plans: tuple[tuple[str, PlanSettings], ...] = ()
 
     def check(self) -> None:
         """Raises ConfigError, naming the key and what it expects."""
@@ -244,7 +244,7 @@ class JobSettings:
     @property
     def planned_codecs(self) -> tuple[str, ...]:
         """Codecs other than ``codec_up`` that a class of devices sends in."""
-        return tuple(sorted({plan.codec for plan in self.plans.values() if plan.codec} - {self.codec_up}))
+        return tuple(sorted({plan.codec for _, plan in self.plans if plan.codec} - {self.codec_up}))
 
     @property
     def trusted(self) -> int | None:
@@ -293,7 +293,9 @@ class JobSettings:
 
     def to_mapping(self) -> dict[str, Any]:
         """The inverse of :meth:`from_mapping`."""
-        return dataclasses.asdict(self)
+        table = dataclasses.asdict(self)
+        plans = {name: dataclasses.asdict(plan) for name, plan in self.plans}
+        return {**table, "plans": plans} if plans else {key: table[key] for key in table if key != "plans"}
 
     def to_json(self) -> str:
         """Return the settings as one line of JSON."""
@@ -305,10 +307,10 @@ class JobSettings:
         return cls.from_mapping(json.loads(text))
 
 
-def _plans(table: Any) -> dict[str, PlanSettings]:
+def _plans(table: Any) -> tuple[tuple[str, PlanSettings], ...]:
     if not isinstance(table, Mapping):
         raise ConfigError(f"plans = {table!r}: expected tables [plans.CLASS] with codec and local_epochs")
-    return {str(name): _build(PlanSettings, values, f"plans.{name}.") for name, values in sorted(table.items())}
+    return tuple((str(name), _build(PlanSettings, values, f"plans.{name}.")) for name, values in sorted(table.items()))
 
 
 def _expect(holds: bool, key: str, value: object, expected: str) -> None:

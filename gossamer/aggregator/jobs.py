@@ -112,7 +112,8 @@ def check_model(settings: JobSettings, parameters: int) -> None:
     """
     try:
         rows = 1 + len(method(settings.method).companions)
-        memory(settings.memory).check(codec(settings.codec_up), parameters // rows)
+        for spec in (settings.codec_up, *settings.planned_codecs):
+            memory(settings.memory).check(codec(spec), parameters // rows)
     except InputError as error:
         raise ConfigError(f"job {settings.name}: memory = {settings.memory!r}: {error}") from error
     _check_snapshot(settings.name, parameters)

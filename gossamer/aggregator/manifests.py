@@ -182,7 +182,7 @@ def _sections(
     if settings.one_rotation:
         sections[Section.ROTATION] = b""
     if settings.plans:
-        plans = tuple(Plan(name, plan.codec, plan.local_epochs) for name, plan in sorted(settings.plans.items()))
+        plans = tuple(Plan(name, plan.codec, plan.local_epochs) for name, plan in settings.plans)
         sections[Section.PLAN] = Plans(plans).serialize()
     return tuple(sorted((int(number), data) for number, data in sections.items()))
 

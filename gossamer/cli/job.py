@@ -27,6 +27,9 @@ def create(
     file: Annotated[Path, typer.Argument(help="TOML: name, rounds, cohorts, rule, [fit], [threat], [privacy], ...")],
     trainer: Annotated[str, typer.Option(help="The devices' trainer factory, package.module:factory.")],
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the factory; repeatable.")] = None,
+    plans: Annotated[
+        Path | None, typer.Option(help="TOML with [plans.CLASS]: codec, local_epochs; as `gossamer plan` writes it.")
+    ] = None,
     state: StateDirectory = DEFAULT_STATE,
     dry_run: Annotated[bool, typer.Option(help="Check and show, change nothing.")] = False,
     as_json: Json = False,
@@ -48,6 +51,8 @@ def create(
     files = ServerFiles(state)
     fleet = files.settings().fleet
     table = {"fleet": fleet, "job": 1, "seed": 0, **read_toml(file, "write one; docs/getting-started.md shows how")}
+    if plans is not None:
+        table |= plans_of(plans, table)
     settings = JobSettings.from_mapping(table)
     if settings.fleet != fleet:
         raise ConfigError(f"{file}: fleet {settings.fleet!r}, but {state} is of fleet {fleet!r}")
@@ -67,8 +72,28 @@ def create(
     model = SharedModel.first(model.layout, model.weights, settings.cycle)
     shown: dict[str, Any] = {"name": settings.name, "job": settings.job, "parameters": layout.size}
     shown |= decided_rows(settings, decisions, enrolled)
+    for name, plan in settings.plans:
+        own = (plan.codec or settings.codec_up, plan.local_epochs or settings.fit.local_epochs)
+        shown[f"plan_{name}"] = f"{own[0]}, local epochs {own[1]}"
     shown |= {"rounds": settings.rounds, "model_digest": model.digest.hex(), "created": not dry_run}
     emit_one(shown, as_json=as_json)
+
+
+def plans_of(file: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """The plans of a file of their own.
+
+    Raises:
+        ConfigError: there is something else in it, or the job has plans already.
+    """
+    from gossamer.settings import read_toml
+
+    found = read_toml(file, "`gossamer plan --write-plans FILE` makes one")
+    if set(found) != {"plans"}:
+        came = ", ".join(found) or "nothing"
+        raise ConfigError(f"{file}: expected tables [plans.CLASS] and nothing else, got {came}")
+    if "plans" in table:
+        raise ConfigError(f"{file}: the job's own file has plans already; keep one of the two")
+    return found
 
 
 def decided_rows(settings: JobSettings, decisions: Decisions, enrolled: int) -> dict[str, Any]:

@@ -92,7 +92,6 @@ def plan(
     Example: gossamer plan --model 784x128@28x28,128,128x10,10 --device pi-zero-2w --link gprs --budget 2MB/month
     """
     answers: dict[str, Answer] = {}
-    in_file = fleet is not None and devices is None
     if devices is not None:
         schedule = (devices, cohorts or 1, byzantine, failure, participation, rounds)
         question = _question(schedule, codec or USUAL_CODEC, epsilon, delta, clip_norm, mechanism)
@@ -105,7 +104,7 @@ def plan(
             examples, operations, not plaintext, certificate_bytes, not sleeps, profiles, write_plans,
         )  # fmt: skip
         answers |= plan_model.answers(asked)
-    elif devices is None or in_file:
+    elif devices is None:
         raise ConfigError("expected --devices for a schedule, or --model with --device and --link for a model's costs")
     if as_json:
         sys.stdout.write(json.dumps(answers, indent=2) + "\n")

@@ -169,12 +169,22 @@ def _wish(question: ModelQuestion, profiles: Profiles, device: str, link: str) -
             loss_per_million=chosen.loss_per_million,
         ),
         names=Names(chunk_bytes=agent["chunk_bytes"]),
+        plan_bytes=_plan_bytes(question, [device]),
         habits=Habits(
             stays=question.stays,
             keepalive_seconds=agent["broker"]["keepalive_seconds"],
             poll_seconds=int(agent["manifest_poll_seconds"]),
         ),
     )  # fmt: skip
+
+
+def _plan_bytes(question: ModelQuestion, classes: Sequence[str]) -> int:
+    """What the manifest will carry of plans; their codecs are not known yet, but all specs are about as long."""
+    from gossamer.wire.plans import Plan, Plans
+
+    if question.write_plans is None:
+        return 0
+    return len(Plans(tuple(Plan(name, "ternary:0.01", 8) for name in sorted(set(classes)))).serialize())
 
 
 def _positive(question: ModelQuestion) -> None:

@@ -41,15 +41,15 @@ class Shaken:
 
 
 def check_tls(settings: MqttSettings, now: float) -> Finding:
-    """Shake hands as the agent would, and look at the certificate when that fails."""
+    """Shake hands as the agent would; only when that fails, once more without believing anything, to see the reason."""
     try:
         context = tls_context(settings)
     except ConfigError as error:
         return fail(NAME, str(error), "correct ca_file, certificate_file and certificate_key_file under [broker]")
     if context is None:
         return ok(NAME, "plaintext, as configured")
-    shaken = _shake(settings, context)
-    return judge(shaken, _presented(settings), settings.host, now)
+    shaken, seen = _shake(settings, context)
+    return judge(shaken, _presented(settings) if shaken.error else seen, settings.host, now)
 
 
 def judge(shaken: Shaken, seen: Certificate | None, host: str, now: float) -> Finding:
@@ -99,17 +99,17 @@ def parsed(der: bytes) -> Certificate:
     return Certificate(said, certificate.issuer.rfc4514_string(), begin.timestamp(), end.timestamp())
 
 
-def _shake(settings: MqttSettings, context: ssl.SSLContext) -> Shaken:
+def _shake(settings: MqttSettings, context: ssl.SSLContext) -> tuple[Shaken, Certificate | None]:
     try:
         with (
             socket.create_connection((settings.host, settings.port), TIMEOUT_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=settings.host) as secure,
         ):
-            return Shaken(secure.version() or "TLS")
+            return Shaken(secure.version() or "TLS"), parsed(secure.getpeercert(binary_form=True) or b"")
     except ssl.SSLCertVerificationError as error:
-        return Shaken(error=error.verify_message, code=error.verify_code)
+        return Shaken(error=error.verify_message, code=error.verify_code), None
     except OSError as error:
-        return Shaken(error=str(error))
+        return Shaken(error=str(error)), None
 
 
 def _presented(settings: MqttSettings) -> Certificate | None:

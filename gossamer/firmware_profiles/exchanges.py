@@ -235,7 +235,7 @@ class Conversation:
         job = self.job
         sections = [(int(Section.HISTORY), b"")] if job.has_history else []
         if job.plan_bytes:
-            sections.append((PLAN_SECTION, bytes(job.plan_bytes)))
+            sections.append((int(Section.PLAN), bytes(job.plan_bytes)))
         manifest = Manifest(
             1, JobState.OPEN, job.round, job.round, bytes(DIGEST_BYTES),
             Participation(ParticipationRule.RESHUFFLED, 0, max(job.devices, job.cohorts), job.cohorts), (), job.codec,
@@ -248,7 +248,5 @@ class Conversation:
         return {"manifest": len(msg.Round(bytes(len(whole.serialize()) + ENVELOPE_BYTES)).serialize())}
 
 
-PLAN_SECTION = 13
-"""Number of the manifest's section that holds plans by profile."""
 PUBACKS_TOGETHER = 4
 """As many as a window has chunks: they are acknowledged about when the next one is sent."""

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gossamer.errors import ConfigError
+from gossamer.errors import ConfigError, MalformedMessage
 from gossamer.firmware_profiles.planner import ModelPlan
 from gossamer.settings import read_toml
+from gossamer.wire.plans import Plan, Plans
 
 _KEYS = {"name": str, "count": int, "device": str, "link": str, "budget": str, "price": str, "examples": int}
 _NEEDED = ("count", "device", "link")
@@ -131,17 +132,28 @@ def plans_toml(plans: Sequence[ModelPlan], made_by: str) -> str:
     """The file that ``gossamer job create --plans`` reads: ``[plans.CLASS]`` with codec and local epochs.
 
     Where two plans are of one class, on different links, the one with the fewer rounds a month decides: what the
-    thinner link can carry, the other can, too.
+    thinner link can carry, the other can, too. ``hist`` is not among the codecs: all devices of a job draw on the same
+    past, so that it is the job's codec or nobody's. A comment says where it would have been cheaper.
+
+    Raises:
+        ConfigError: more classes than a manifest has room for.
     """
     chosen: dict[str, ModelPlan] = {}
     for plan in plans:
         before = chosen.get(plan.wish.device.name)
         if before is None or _tightness(plan) < _tightness(before):
             chosen[plan.wish.device.name] = plan
-    lines = [f"# Made by: {made_by}"]
+    try:
+        Plans(tuple(Plan(name, each.best_by_class.codec, each.local_epochs) for name, each in sorted(chosen.items())))
+    except MalformedMessage as error:
+        raise ConfigError(f"plans: {error}; plan for fewer classes of devices") from error
+    most = max(plan.local_epochs for plan in plans)
+    lines = [f"# Made by: {made_by}", f"# The job's own fit.local_epochs has to be {most} or more."]
     for name, plan in sorted(chosen.items()):
-        lines += ["", f"[plans.{name}]", f"codec = {json.dumps(plan.best.codec)}"]
+        lines += ["", f"[plans.{name}]", f"codec = {json.dumps(plan.best_by_class.codec)}"]
         lines += [f"local_epochs = {plan.local_epochs}"]
+        if plan.best is not plan.best_by_class:
+            lines.append(f"# cheaper, as the codec of the whole job: {plan.best.codec} ({plan.best.round.total} bytes)")
     return "\n".join(lines) + "\n"
 
 

@@ -99,6 +99,7 @@ class ModelPlan:
     """All codecs of a question, and the one to take.
 
     ``idle``: bytes of a month without rounds; ``idle_joules`` of the radio then. ``child_mib``: memory of a fit.
+    ``best_by_class``: the same among codecs that one class of devices may have for itself; ``hist`` is for all or none.
     ``rounds_other_way``: that the budget pays for with ``best`` if the device did the opposite with its connection.
     """
 
@@ -108,6 +109,7 @@ class ModelPlan:
     codecs: tuple[CodecPlan, ...]
     best: CodecPlan
     why: str
+    best_by_class: CodecPlan
     idle: Tally
     idle_joules: float
     child_mib: int
@@ -130,12 +132,13 @@ def plan_model(wish: Wish) -> ModelPlan:
     ways.append((choice.codec_up, choice.codec_down))
     plans = tuple(_priced(wish, maker, up, down, epochs, choice.batch_size) for up, down in dict.fromkeys(ways))
     best, why = recommended(wish, plans)
+    alone, _ = recommended(wish, tuple(plan for plan in plans if not plan.encoded.has_history))
     idle = _model(wish, best.encoded, epochs, choice.batch_size).idle_month()
     memory = wish.device.child_rss_mib + math.ceil(COPIES * 4 * wish.layout.size / 2**20)
     other = replace(wish, habits=replace(wish.habits, stays=not wish.habits.stays))
     turned = _priced(other, maker, best.codec, best.codec_down, epochs, choice.batch_size)
     return ModelPlan(
-        wish, epochs, choice.batch_size, plans, best, why, idle, idle_joules(wish), memory, turned.rounds_month
+        wish, epochs, choice.batch_size, plans, best, why, alone, idle, idle_joules(wish), memory, turned.rounds_month
     )
 
 

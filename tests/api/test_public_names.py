@@ -10,6 +10,8 @@ import gossamer
 
 from .scripts import answer
 
+#: torch is no part of this environment: tests/system/test_projects.py asks in one that has it.
+NAMES_HERE = ["Agent", "NumpyTrainer", "TFLiteTrainer", "serve"]
 NAMES = ["Agent", "NumpyTrainer", "TFLiteTrainer", "TorchTrainer", "serve"]
 HEAVY = {
     "numpy", "torch", "tensorflow", "tflite_runtime", "ai_edge_litert", "sqlalchemy", "typer", "rich", "starlette",
@@ -17,7 +19,7 @@ HEAVY = {
 }  # fmt: skip
 #: Besides the standard library; a trainer's runtime is imported when the trainer is made, numpy for its arrays.
 ALLOWED = {
-    "Agent": {"paho"}, "serve": set(), "NumpyTrainer": {"numpy"}, "TorchTrainer": {"numpy"}, "TFLiteTrainer": {"numpy"},
+    "Agent": {"paho"}, "serve": set(), "NumpyTrainer": {"numpy"}, "TFLiteTrainer": {"numpy"},
 }  # fmt: skip
 
 
@@ -33,7 +35,7 @@ def test_a_package_loads_nothing(code: str) -> None:
     assert not HEAVY & loaded(code)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES_HERE)
 def test_a_name_loads_what_it_needs(name: str) -> None:
     assert HEAVY & loaded(f"from gossamer import {name}") == ALLOWED[name]
 
@@ -43,3 +45,10 @@ def test_the_public_names_are_these() -> None:
     assert set(NAMES) <= set(dir(gossamer))
     with pytest.raises(AttributeError, match="public names: Agent"):
         gossamer.agnet  # noqa: B018
+
+
+def test_a_name_that_lacks_its_library_says_what_to_install() -> None:
+    code = "import sys; sys.modules['torch'] = None; from gossamer import TorchTrainer"
+    exit_code, _, err = answer("-c", code, cwd=Path(__file__).parent)
+    assert exit_code == 1
+    assert "pip install 'gossamer[torch]'" in err

@@ -154,6 +154,20 @@ def test_a_file_with_one_wrong_line_enrols_nobody(
     assert [each.name for each in (fleet / "devices").iterdir()] == ["pump-1.toml"]
 
 
+def test_a_profile_and_a_budget_go_into_the_configuration(run: Run, fleet: Path, tmp_path: Path) -> None:
+    words = ("fleet", "enroll", "p", "--trainer", "m:f", "--state", fleet)
+    run(*words, "--budget", "2 apples").refused("budget '2 apples'", "2MB/month")
+    run(*words, "--profile", "no such").refused("no such")
+    assert run(*words, "--profile", "pi-zero-2w", "--budget", "2MB/month").code == 0
+    settings = load(fleet / "devices" / "p.toml", {})
+    assert (settings.profile, settings.budget.monthly_bytes) == ("pi-zero-2w", 2_000_000)
+    (tmp_path / "d.csv").write_text("device,profile,budget\nq,pi-4,70kB/day\nr,,\n")
+    assert run("fleet", "enroll", "--from", "d.csv", "--trainer", "m:f", "--budget", "1MB/month", "--state", fleet).code == 0
+    q, r = (load(fleet / "devices" / f"{name}.toml", {}) for name in "qr")
+    assert (q.profile, q.budget.monthly_bytes) == ("pi-4", 2_100_000)
+    assert (r.profile, r.budget.monthly_bytes) == ("", 1_000_000)
+
+
 def test_enroll_wants_one_or_many(run: Run, fleet: Path) -> None:
     run("fleet", "enroll", "--trainer", "m:f", "--state", fleet).refused("either the id of a device, or --from")
     run("fleet", "enroll", "p", "--from", "d.csv", "--trainer", "m:f", "--state", fleet).refused("either")

@@ -24,6 +24,7 @@ DIGITS = ("--input", "64", "--layers", "dense:32,dense:10")
 MADE: dict[str, tuple[str, ...]] = {
     "digits.tflite": DIGITS,
     "digits-get-set.tflite": (*DIGITS, "--form", "get-set"),
+    "watch.tflite": ("--input", "100x6", "--layers", "conv:24:5:2,conv:19:5:2,pool,dense:7"),
     "digits-batch-16.tflite": (*DIGITS, "--batch", "16"),
     "line.tflite": ("--input", "3", "--layers", "dense:1", "--loss", "squared-error"),
     "conv.tflite": ("--input", "20x2", "--layers", "conv:4:3:2,pool,dense:3"),

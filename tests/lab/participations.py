@@ -179,8 +179,8 @@ def measure(
     return {
         "case": case.name, "layout": case.layout, "codec": case.codec, "tls": tls, "mtu_bytes": MTU_BYTES,
         "certificate_bytes": der_bytes(certificate), "interface_bytes": after - before - idle_bytes,
-        "idle_bytes": idle_bytes,
-        "ledger_bytes": sum(causes.values()), "ledger": causes, "counters": dict(ledger.counters),
+        "idle_bytes": idle_bytes, "ledger_bytes": sum(causes.values()), "ledger": causes,
+        "counters": dict(ledger.counters),
     }  # fmt: skip
 
 

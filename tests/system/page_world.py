@@ -16,13 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gossamer.aggregator.job_settings import JobSettings
-from gossamer.aggregator.pausing import pause_job, resume_job
-from gossamer.aggregator.store import Store, jobs, rounds, schema
+from gossamer.aggregator.store import Store, jobs, schema
 from gossamer.broker import free_port
 from gossamer.demo.options import DemoOptions, device_name
 from gossamer.demo.settings import defaults_for
 from gossamer.demo.workspace import Workspace, prepare
-from gossamer.fleet.keys import load_key
 from gossamer.mqtt import MqttLink
 from tests.brokers import Listening, mosquitto
 
@@ -63,9 +61,11 @@ class World:
         self._start("server", words, GOSSAMER_PAGE_TOKEN=TOKEN)
         self.said("server", "page http://", self.processes["server"])
 
-    def device(self, index: int) -> None:
-        """Start a device."""
+    def device(self, index: int, *, limits: str = "") -> None:
+        """Start a device; ``limits``: tables of its settings, such as [gates] and [budget]."""
         name = device_name(index)
+        with self.space.agent_config(index).open("a") as config:
+            config.write(limits)
         self._start(name, ("gossamer.agent", "--config", str(self.space.agent_config(index))))
 
     def kill(self, name: str) -> None:
@@ -82,23 +82,6 @@ class World:
         """As the store has it."""
         with self.reading() as db:
             return jobs.every(db)[0].state.value
-
-    def round(self) -> int:
-        """That is open."""
-        with self.reading() as db:
-            latest = rounds.latest(db, 1)
-        return -1 if latest is None else latest.round
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """No round is sealed meanwhile."""
-        store, key = Store.open(self.space.server.store), load_key(self.space.server.key)
-        try:
-            pause_job(store, key, self.options.data)
-            yield
-            resume_job(store, key, self.options.data)
-        finally:
-            store.close()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -140,7 +123,7 @@ class World:
 
 
 @contextlib.contextmanager
-def world(directory: Path, *, data: str, devices: int, rounds: int) -> Iterator[World]:
+def world(directory: Path, *, data: str, devices: int, rounds: int, spare: int = 1) -> Iterator[World]:
     """A fleet of two cohorts, enrolled; nothing but its broker runs."""
     tuned = defaults_for(data, "mean")
     with mosquitto(directory / "broker") as broker:
@@ -149,7 +132,7 @@ def world(directory: Path, *, data: str, devices: int, rounds: int) -> Iterator[
             data, 0, devices, 2, rounds, tuned.codec, tuned.codec_down, "mean", 0, "none", broker=address
         )
         space = prepare(directory / "run", options, tuned, broker.port)
-        spare_one(space, devices // 2)
+        close_with(space, devices // 2 - spare)
         made = World(space, broker, options, free_port())
         try:
             yield made
@@ -158,12 +141,12 @@ def world(directory: Path, *, data: str, devices: int, rounds: int) -> Iterator[
                 made.kill(name)
 
 
-def spare_one(space: Workspace, cohort: int) -> None:
-    """Let rounds close without the last of their cohort: a device that stays out holds nobody up."""
+def close_with(space: Workspace, quorum: int) -> None:
+    """Let rounds close without some of their cohort: a device that stays out holds nobody up."""
     store = Store.open(space.server.store)
     with store.write() as db:
         (job,) = jobs.every(db)
         settings = JobSettings.from_json(job.settings)
-        settings = replace(settings, closing=replace(settings.closing, quorum=cohort - 1))
+        settings = replace(settings, closing=replace(settings.closing, quorum=quorum))
         db.execute(sa.update(schema.jobs).values(settings=settings.to_json()))
     store.close()

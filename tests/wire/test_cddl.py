@@ -19,7 +19,7 @@ from tests.wire import naive, strategies
 
 GRAMMAR = (Path(gossamer.wire.__file__).parent / "gossamer.cddl").read_text()
 # One schema per rule: pycddl 0.6 takes some wrong arrays if the root is a choice of arrays.
-PAYLOADS = ["manifest", "plain-header", "wide-header", "envelope", "update-aad"]
+PAYLOADS = ["manifest", "plan", "plain-header", "wide-header", "envelope", "update-aad"]
 WITH_ACCOUNT = {"birth", "absent"}
 RULES = [
     *(name.lower() for name in naive.MESSAGES if name.lower() not in WITH_ACCOUNT),

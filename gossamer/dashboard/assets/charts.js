@@ -5,6 +5,7 @@ import { byId, bytes, count, figure } from "./format.js";
 const uPlot = window.uPlot;
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const drawn = new Map();
+const HEIGHT = 230;
 
 function axes(x, y) {
   const common = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 },
@@ -21,7 +22,7 @@ function put(id, options, data, label) {
   if (held && held.key === key) { held.plot.setData(data); rest(held.plot); return; }
   held?.plot.destroy();
   place.replaceChildren();
-  const plot = new uPlot({ width, height: 215, cursor: { y: false }, legend: { live: true },
+  const plot = new uPlot({ width, height: HEIGHT, cursor: { y: false }, legend: { live: true },
     hooks: { setCursor: [(u) => { if (u.cursor.idx == null) rest(u); }] }, ...options }, data, place);
   rest(plot);
   place.querySelector(".u-legend")?.setAttribute("role", "presentation"); // the picture's name says it
@@ -85,6 +86,6 @@ export function draw(rounds, parameters, devices, byBytes) {
 export function fit() {
   for (const [id, { plot }] of drawn) {
     const width = byId(id).clientWidth;
-    if (width && width !== plot.width) plot.setSize({ width, height: 215 });
+    if (width && width !== plot.width) plot.setSize({ width, height: HEIGHT });
   }
 }

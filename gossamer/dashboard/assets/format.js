@@ -11,6 +11,7 @@ export function bytes(n) {
 
 export const count = (n) => (n == null ? "" : n.toLocaleString("en-GB"));
 export const figure = (x) => (x == null ? "" : Math.abs(x) >= 1000 ? count(Math.round(x)) : Number(x.toPrecision(3)).toString());
+export const counted = (n, thing) => `${count(n)} ${thing}${n === 1 ? "" : "s"}`;
 export const times = (x) => (x == null ? "" : `${x >= 10 ? Math.round(x) : x.toFixed(1)}×`);
 
 export function clock(seconds) {

@@ -1,6 +1,6 @@
 // One job: the bar, the tiles, the cohort, where the bytes go, what the job is.
 
-import { byId, bytes, clock, count, element, figure, fill, span, text, times } from "./format.js";
+import { byId, bytes, clock, count, counted, element, figure, fill, span, text, times } from "./format.js";
 
 const KIND = { open: "good", paused: "warn", finished: "accent" };
 const MANY = 60;
@@ -11,7 +11,7 @@ export function showJob(job, fleet, rounds) {
   text("state", job.state);
   byId("progress").max = job.rounds;
   byId("progress").value = sealed;
-  text("round", job.state === "finished" ? `${count(sealed)} rounds done` : `${count(sealed)} of ${count(job.rounds)} rounds`);
+  text("round", job.state === "finished" ? `${counted(sealed, "round")} done` : `${count(sealed)} of ${count(job.rounds)} rounds`);
   tiles(job, fleet, rounds);
   cohort(job);
   where(job);
@@ -43,7 +43,7 @@ function tiles(job, fleet, rounds) {
       job.bytes.both.factor ? `${times(job.bytes.both.factor)} less than fp32` : "bodies and steps", "accent"),
     tile("Devices online", `${count(fleet.devices.online)} of ${count(fleet.devices.online + fleet.devices.offline)}`,
       fleet.devices.revoked ? `${count(fleet.devices.revoked)} revoked` : "enrolled"),
-    tile("Rejected", count(rejected + refused), `${count(refused)} messages, ${count(rejected)} updates`, rejected + refused ? "bad" : ""),
+    tile("Rejected", count(rejected + refused), `${counted(refused, "message")}, ${counted(rejected, "update")}`, rejected + refused ? "bad" : ""),
   ];
   if (job.privacy) shown.push(privacy(job.privacy));
   fill("tiles", ...shown);
@@ -104,9 +104,9 @@ function where(job) {
   byId("bytes").tBodies[0].replaceChildren(row("update bodies, up", told.up), row("model steps, down", told.down), row("both ways", told.both));
   const ledgers = told.devices;
   fill("ledgers", ...(ledgers.telling ? [element("h3", {}, `Measured by the devices, ${ledgers.month}`),
-    element("p", {}, `${bytes(ledgers.spent_bytes)} of IP traffic in all, told by ${count(ledgers.telling)} devices`
+    element("p", {}, `${bytes(ledgers.spent_bytes)} of IP traffic in all, told by ${counted(ledgers.telling, "device")}`
       + (ledgers.budget_bytes ? `; ${bytes(ledgers.spent_of_budget_bytes)} of ${bytes(ledgers.budget_bytes)} budgeted` : "")
-      + (ledgers.spent_up ? `; ${count(ledgers.spent_up)} have spent theirs` : ""))] : []));
+      + (ledgers.spent_up ? `; ${counted(ledgers.spent_up, "budget")} spent` : ""))] : []));
   causes(told.server);
 }
 

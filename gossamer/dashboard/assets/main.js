@@ -1,7 +1,7 @@
 // The page: what to fetch when something has changed, and which job and devices are looked at.
 
 import { draw, fit } from "./charts.js";
-import { byId, clock, count, element, figure, text } from "./format.js";
+import { byId, clock, counted, element, figure, text } from "./format.js";
 import { showJob, showNoJob } from "./job.js";
 import { session } from "./session.js";
 import { follow } from "./stream.js";
@@ -71,7 +71,7 @@ async function bringJob() {
   seen.told = told;
   for (const key of Object.keys(rounds)) rounds[key].push(...fresh[key]);
   if (fresh.round.length && after >= 0) {
-    text("news", `Round ${fresh.round.at(-1)} is sealed: loss ${figure(fresh.loss.at(-1))}, ${fresh.rejected.at(-1)} updates rejected.`);
+    text("news", `Round ${fresh.round.at(-1)} is sealed: loss ${figure(fresh.loss.at(-1))}, ${counted(fresh.rejected.at(-1), "update")} rejected.`);
   }
 }
 

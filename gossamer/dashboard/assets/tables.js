@@ -1,6 +1,6 @@
 // Devices, rejections, rounds.
 
-import { ago, byId, bytes, clock, count, element, figure, fill, text } from "./format.js";
+import { ago, byId, bytes, clock, count, counted, element, figure, fill, text } from "./format.js";
 
 const ROUNDS_SHOWN = 8;
 const LISTED = 12;
@@ -86,7 +86,7 @@ export function showCounts(counts, chosen, choose) {
 
 export function showRejections(told, jobs) {
   const refused = Object.values(told.refused).reduce((a, b) => a + b, 0);
-  text("rejected", refused || told.updates.length ? `${count(refused)} messages` : "none");
+  text("rejected", refused ? counted(refused, "message") : "");
   const none = element("li", { className: "none" }, "none");
   fill("messages", ...(told.messages.length ? told.messages.slice(0, LISTED).map((each) => element("li", {},
     element("b", {}, each.reason), ` ${count(each.count)}×, last from ${each.device || "an unknown sender"} at ${when(each.at)}`,
