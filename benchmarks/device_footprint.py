@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -135,16 +136,19 @@ def memory(directory: Path) -> Idle:
 
 
 def install(directory: Path) -> dict[str, Any]:
-    """Install the agent into a new environment: bytes on disk, and seconds to import it there."""
+    """Install the agent into a new environment without pip of its own: bytes on disk, and seconds to import it there."""
     environment = directory / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    python = environment / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-cache-dir", str(ROOT)], check=True, cwd=directory)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    python = str(environment / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    subprocess.run([*pip, "install", "-q", "--no-cache-dir", str(ROOT)], check=True, cwd=directory)
     size = subprocess.run(["du", "-sb", str(environment)], capture_output=True, text=True, check=True).stdout
     code = "import time; t = time.perf_counter(); import gossamer.agent; print(time.perf_counter() - t)"
     run = [python, "-c", code]
-    seconds = [float(subprocess.run(run, capture_output=True, check=True, cwd=directory).stdout) for _ in range(IMPORTS)]
-    listed = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True)
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = [subprocess.run(run, capture_output=True, check=True, cwd=directory, env=own) for _ in range(IMPORTS)]
+    seconds = [float(each.stdout) for each in ended]
+    listed = subprocess.run([*pip, "list", "--format=freeze"], capture_output=True, text=True, check=True)
     return {
         "environment_bytes": int(size.split()[0]),
         "packages": listed.stdout.split(),
