@@ -93,6 +93,7 @@ def test_who_would_be_missed_is_asked(tmp_path: Path) -> None:
     assert "and with it your session" in err
 
 
+@pytest.mark.system
 def test_a_blocked_signal_ends_it_all_the_same(tmp_path: Path, bridge: Bridge, listening: Listening) -> None:
     configuration(tmp_path, listening.port)
     blocking = "    import signal\n    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n    Agent("
@@ -112,6 +113,7 @@ def test_the_command_line_keeps_interpreter_and_options(monkeypatch: pytest.Monk
         replacing.command(tmp_path / "a.toml", None)
 
 
+@pytest.mark.system
 def test_a_package_found_by_the_path_alone_is_found_again(tmp_path: Path) -> None:
     """No PYTHONPATH, a working directory of its own: the script's own sys.path led to the package."""
     root = str(package_root())

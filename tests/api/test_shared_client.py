@@ -113,7 +113,7 @@ def running(application: Application, how: str) -> Iterator[None]:
         end()
 
 
-@pytest.fixture(params=["mosquitto", "embedded"])
+@pytest.fixture(params=["mosquitto", pytest.param("embedded", marks=pytest.mark.system)])
 def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listening]:
     with BROKERS[request.param](tmp_path / "broker") as broker:
         yield broker
@@ -141,7 +141,7 @@ def bridging(listening: Listening, **server: Any) -> Iterator[Bridge]:
         ("loop_start", CallbackAPIVersion.VERSION2, paho.MQTTv311),
         ("loop_forever", CallbackAPIVersion.VERSION1, paho.MQTTv311),
         ("loop", CallbackAPIVersion.VERSION2, paho.MQTTv5),
-        ("loop_start", CallbackAPIVersion.VERSION1, paho.MQTTv5),
+        pytest.param("loop_start", CallbackAPIVersion.VERSION1, paho.MQTTv5, marks=pytest.mark.system),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Callback API version 1:DeprecationWarning")
