@@ -256,6 +256,17 @@ class AgentStore:
         with self._db.transaction() as db:
             _set_meta(db, month=int(month.replace("-", "")))
 
+    def carry_account(self, month: str) -> None:
+        """Account to ``month`` what is accounted to later ones, which never were."""
+        with self._db.transaction() as db:
+            db.execute(
+                "INSERT INTO ledger SELECT ?, way, cause, SUM(bytes) FROM ledger WHERE month > ? GROUP BY way, cause "
+                "ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes",
+                (month, month),
+            )
+            db.execute("DELETE FROM ledger WHERE month > ?", (month,))
+            _set_meta(db, month=int(month.replace("-", "")))
+
     def link(self) -> tuple[int, int]:
         """What was measured of the link: bytes per second and milliseconds of a round trip; 0: nothing yet."""
         rows = dict(self._db.all("SELECT key, value FROM meta WHERE key IN ('link_rate', 'link_rtt')"))
