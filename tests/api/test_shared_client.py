@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -288,6 +289,48 @@ def test_what_is_counted_is_what_passed(tmp_path: Path, mosquitto: Listening) ->
     assert down["payload"] + down["publish"] <= passed.down["publish"]
     assert passed.down["publish"] - down["payload"] - down["publish"] < 200  # what came after the agent's end
     assert set(up) == {"payload", "publish", "puback", "subscribe"}  # of the application's connection, nothing
+
+
+def test_a_loop_that_ends_before_the_agent(tmp_path: Path, mosquitto: Listening) -> None:
+    """`call` raises then, as asyncio's does; the agent waits, and stops when it is told to."""
+    application, ended = Application(mosquitto.port), threading.Event()
+
+    def call(function: Callable[[], None]) -> None:
+        if ended.is_set():
+            raise RuntimeError("Event loop is closed")
+        function()
+
+    with bridging(mosquitto) as bridge, running(application, "loop_start"):
+        agent = Agent(configuration(tmp_path, 1), client=application.client, call=call)
+        with agent:
+            bridge.serve(lambda: 0 in bridge.server.counted)
+            ended.set()
+            bridge.server.advance()
+            bridge.announce()
+            application.own_traffic_goes_on(bridge)
+            assert agent.is_running
+        assert agent.error is None
+
+
+def test_one_agent_for_one_client(tmp_path: Path, mosquitto: Listening) -> None:
+    application = Application(mosquitto.port)
+    config = configuration(tmp_path, 1)
+    second = tmp_path / "second.toml"
+    second.write_text(config.read_text().replace('"state"', '"second"'))
+    with running(application, "loop_start"):
+        with Agent(config, client=application.client):
+            other = Agent(second, client=application.client)
+            end = time.monotonic() + 10
+            while other.error is None and time.monotonic() < end:  # until the first one has it
+                with contextlib.suppress(InputError):
+                    other.stop()
+                other.start()
+                time.sleep(0.2)
+            with pytest.raises(InputError, match="one client for each"):
+                other.stop()
+        with Agent(second, client=application.client) as third:  # it is free again
+            time.sleep(0.3)
+            assert third.is_running
 
 
 def test_what_is_no_client() -> None:
