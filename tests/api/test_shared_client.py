@@ -196,6 +196,7 @@ def test_the_connection_breaks_in_the_middle_of_an_upload(
             bridge.announce()
             bridge.serve(lambda: caplog.text.count("update counted") == 2)
     assert application.disconnects == 2
+    assert caplog.text.count("the application's client has lost its connection") == 1
     assert list(bridge.server.counted) == [0, 1]
     counters = read_ledger(tmp_path / "state").counters
     assert counters["rounds_counted"] == 2
@@ -211,6 +212,9 @@ def test_the_application_comes_later_and_the_broker_dies_meanwhile(tmp_path: Pat
     assert agent.is_running  # patient: to connect is the application's business
     with bridging(mosquitto) as bridge, running(application, "loop_start"):
         bridge.serve(lambda: 0 in bridge.server.counted)
+        birth = msg.parse(bridge.births[0])
+        assert isinstance(birth, msg.Birth)
+        assert birth.boot == 1  # and was not attempted over and over
         mosquitto.kill()
         mosquitto.start()
         bridge.link.abort("the broker died")
