@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from gossamer.wire import messages as msg
 from tests.agent.server_side import ServerSide
 from tests.agent.test_service import Bridge, configuration, undisturbed_bodies
 from tests.brokers import BROKERS, HOST, Listening
+
+from .scripts import python, write
 
 OWN = "pump/17/pressure"
 
@@ -342,3 +345,49 @@ def test_what_is_no_client() -> None:
         Agent("a.toml", client=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="belongs to client"):
         Agent("a.toml", call=print)
+
+
+APPLICATION = """
+import sys
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from gossamer import Agent
+from tests.agent.tiny import make
+
+if __name__ == "__main__":
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="application")
+    client.connect("127.0.0.1", int(sys.argv[1]), 60)
+    client.loop_start()
+    Agent("agent.toml", make, client=client).run()
+    client.disconnect()
+    client.loop_stop()
+    print("ended")
+"""
+
+
+@pytest.mark.system
+def test_an_application_that_is_killed_at_random(tmp_path: Path, mosquitto: Listening) -> None:
+    """With its agent in it: every round is counted once, and is what it would have been."""
+    configuration(tmp_path, 1)
+    write(tmp_path, APPLICATION, "application.py")
+    with bridging(mosquitto) as bridge:
+        server = bridge.server
+        for pause in (0.7, 1.1, 0.9, 1.4, 1.2):
+            process = python("application.py", str(mosquitto.port), cwd=tmp_path)
+            end = time.monotonic() + pause
+            bridge.serve(lambda end=end: time.monotonic() > end)
+            process.kill()
+            process.communicate()
+            if server.round in server.counted and server.round < 3:
+                server.advance()
+                bridge.announce()
+        process = python("application.py", str(mosquitto.port), cwd=tmp_path)
+        while server.round < 3 or 3 not in server.counted:
+            bridge.serve(lambda: server.round in server.counted)
+            if server.round < 3:
+                server.advance()
+                bridge.announce()
+        process.send_signal(signal.SIGTERM)
+        out, log = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, "ended\n"), log
+    assert list(server.counted.values()) == undisturbed_bodies(4)
