@@ -153,8 +153,9 @@ def plan_model(wish: Wish, progress: Progress = lambda *_: None) -> ModelPlan:
     turned = _priced(other, maker, best.codec, best.codec_down, epochs, choice.batch_size)
     assert turned is not None  # noqa: S101 - the same bodies as before
     return ModelPlan(
-        wish, epochs, choice.batch_size, tuple(plans), best, why, alone, idle, idle_joules(wish), memory, turned.rounds_month
-    )
+        wish, epochs, choice.batch_size, tuple(plans), best, why, alone, idle, idle_joules(wish), memory,
+        turned.rounds_month,
+    )  # fmt: skip
 
 
 def train_seconds(wish: Wish, epochs: int, batch: int) -> float:

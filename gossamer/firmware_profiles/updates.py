@@ -5,11 +5,11 @@ their errors back through it,
 
     update (rows, columns) = inputs (n, rows)^T  errors (n, columns) / n
 
-A matrix reads what the one before it puts out, if its rows are that one's columns, once or several times over (as after
-pooling); else it reads noise. So an update has few strong directions, and they lie to the weights of its neighbours as
-they do in training, which is what ``hist`` lives on. A convolution is taken for a dense layer of its matrix. Inputs of a
-grid with declared axes are smooth along them. Only lengths of encoded bytes are taken from these updates, and the share
-of their energy that a codec keeps; never an accuracy.
+A matrix reads what the one before it puts out, if its rows are that one's columns, once or several times over (as
+after pooling); else it reads noise. So an update has few strong directions, and they lie to the weights of its
+neighbours as they do in training, which is what ``hist`` lives on. A convolution is taken for a dense layer of its
+matrix. Inputs of a grid with declared axes are smooth along them. Only lengths of encoded bytes are taken from these
+updates, and the share of their energy that a codec keeps; never an accuracy.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class UpdateMaker:
     def update(self, number: int) -> Vector:
         """float32 (d,)."""
         rng = np.random.default_rng([self._seed, number])
-        matrices = [i for i, (_, shape) in enumerate(self.layout.entries) if len(shape) > 1 and math.prod(shape)]
+        matrices = [i for i, (_, shape) in enumerate(self.layout.entries) if len(shape) > 1 and math.prod(shape) > 0]
         weights = [self._weights[i].reshape(-1, self._weights[i].shape[-1]) for i in matrices]
         grids = dict(self.layout.axes)
         sides = [grids.get(self.layout.entries[i][0], ()) for i in matrices]
@@ -140,4 +140,5 @@ def _examples(rng: np.random.Generator, rows: int, sides: tuple[int, ...]) -> Ma
             if side > 1:
                 grid = np.mean([np.roll(grid, shift, axis) for shift in range(SMOOTHING)], axis=0)
         x = grid.reshape(EXAMPLES, rows) / max(float(grid.std()), 1e-9)
-    return x.astype(np.float32)
+    made: Matrix = x.astype(np.float32)
+    return made
