@@ -13,13 +13,14 @@ from gossamer.compression.shared import SharedModel
 from gossamer.demo.federation import trainer
 from gossamer.firmware_profiles.model_files import layout_of
 from gossamer.firmware_profiles.updates import UpdateMaker
+from tests.lab.participations import trainer as wide
 
 TOLERANCE = {"ternary:0.05": 0.05, "ternary:0.2": 0.05, "topk:0.02/q4": 0.05, "rot1": 0.0, "hist:0.05": 0.15}
 
 
-@pytest.mark.parametrize("data", ["digits", "watch"])
+@pytest.mark.parametrize("data", ["digits", "watch", "wide"])
 def test_bodies_are_as_long_as_real_ones(data: str):
-    real_trainer = trainer(data, 0, 10, 0)
+    real_trainer = wide(784, 128, 10, 1) if data == "wide" else trainer(data, 0, 10, 0)
     weights = real_trainer.initial(0)
     layout = Layout.of(weights, real_trainer.axes)
     after = real_trainer.fit(weights, FitConfig(1, 16, 0.1, 1, 0)).weights
