@@ -9,9 +9,11 @@ import pytest
 
 from gossamer.agent.config import load
 from gossamer.doctor import device, runtime
+from gossamer.doctor.broker import Heard, pump
 from gossamer.doctor.finding import Finding, Level
 from gossamer.fleet.enrolment import revoke
 from gossamer.fleet.keys import fingerprint
+from gossamer.mqtt import MqttLink
 
 from .site import DEVICES, TRAINER, Site, by_name, failing
 
@@ -46,6 +48,17 @@ def test_looking_changes_nothing_at_the_server(here: Site, tmp_path: Path) -> No
         assert rejections.every(db) == []
         assert [(each.online, each.last_seen) for each in devices.every(db)] == [(False, 0.0)] * len(DEVICES)
     store.close()
+
+
+def test_the_agent_beside_it_keeps_its_connection(here: Site, tmp_path: Path) -> None:
+    config = here.config(tmp_path / "a.toml")
+    heard = Heard()
+    agent = MqttLink(load(config, {}).mqtt(), heard)
+    agent.connect()
+    at_the_broker(config)
+    agent.subscribe(load(config, {}).wire_topics().shared_topic("m"))
+    assert pump(agent, lambda: bool(heard.messages), 5.0), "its own connection still brings the manifest"
+    agent.disconnect()
 
 
 def test_its_key_has_the_fingerprint_that_the_server_enrolled(here: Site, tmp_path: Path) -> None:
