@@ -40,12 +40,12 @@ def examine(config: Path, environment: Mapping[str, str], now: float, *, train: 
 def keys(settings: AgentSettings) -> Iterator[Finding]:
     """Whether the device's key can be used, and its fingerprint, to compare with `gossamer fleet show`."""
     from gossamer.agent.service import device_key
-    from gossamer.fleet.keys import fingerprint
+    from gossamer.fleet.keys import fingerprint, public_raw
 
     if settings.key_file is not None:
         yield files.secret_mode("key mode", settings.key_file)
     try:
-        public = device_key(settings).public_key().public_bytes_raw()
+        public = public_raw(device_key(settings).public_key())
     except ConfigError as error:
         yield fail("key", str(error), "enrol the device again, and carry the new file here")
         return

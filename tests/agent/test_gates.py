@@ -17,14 +17,19 @@ from hypothesis import strategies as st
 
 from gossamer.agent import budget, gates, probes
 from gossamer.agent.commands import KEPT_BYTES, Command
-from gossamer.agent.config import GateSettings
+from gossamer.agent.config import GateSettings, defaults
 from gossamer.agent.gatekeeper import Gatekeeper
 from gossamer.agent.gates import NOT_LOOKED, Readings, Refusal, one_line, unread, verdict
+from gossamer.agent.goodput import RATE_FROM_BYTES
+from gossamer.agent.ledger import AHEAD_BYTES
 from gossamer.agent.probes import Roots
+from gossamer.agent.purse import CONNECT_BYTES, CONNECT_TLS_BYTES, ENVELOPE_BYTES
 from gossamer.agent.session import State
+from gossamer.agent.thrift import LINGER_SECONDS
 from gossamer.errors import ConfigError
 from gossamer.wire.codes import Absence
 from gossamer.wire.items import is_plain
+from gossamer.wire.limits import MAX_PLANS_BYTES
 from gossamer.wire.messages import Absent, Get, JobState, parse
 
 from .device import Device, settings
@@ -510,3 +515,16 @@ def test_settings_of_gates(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", [budget, gates, probes])
 def test_examples_in_docstrings(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
+
+
+def test_the_page_names_every_setting_and_the_figures_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "gates-and-budget.md").read_text()
+    tables = defaults()
+    for key in (*tables["gates"], *tables["budget"]):
+        assert f"`{key}" in page, key
+    figures = (AHEAD_BYTES, CONNECT_TLS_BYTES, RATE_FROM_BYTES)
+    assert all(f"{number:,}" in page for number in figures)
+    assert f"a message with {ENVELOPE_BYTES} bytes" in page
+    assert f"connection with {CONNECT_BYTES}, with TLS" in " ".join(page.split())
+    assert f"{MAX_PLANS_BYTES} bytes in all" in " ".join(page.split())
+    assert f"for at least {LINGER_SECONDS:.0f} s" in " ".join(page.split())
