@@ -53,6 +53,8 @@ def test_the_list_says_where_everybody_stands(run: Run, state: Path) -> None:
     assert (rows[0]["spent_bytes"], rows[3]["budget_bytes"], rows[3]["profile"]) == (None, None, None)
     shown = run("fleet", "list", "--state", state).out
     assert "1.93 MB of 2 MB" in shown
+    assert "online" in shown
+    assert " ago" in shown
     assert "500 B" in shown
 
 
