@@ -27,7 +27,7 @@ def run(directory: Path, python: Path) -> tuple[str, str, list[tuple[int, str, i
     with mosquitto(directory / "broker") as broker:
         fleet = small_fleet.make(
             directory, broker, names=(DEVICE,), trainer="tests.lab.exact_model:make", options={}, agent=PATIENCE,
-            rounds=2, fit=fit,
+            rounds=2, fit=fit, codec_up="q8", codec_down="q8",
         )  # fmt: skip
         try:
             fleet.serve()
