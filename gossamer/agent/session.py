@@ -73,6 +73,11 @@ class Session:
         self._ask_at = NEVER
         self._ask_pause = settings.manifest_wait_seconds
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, and nothing is left to be said."""
+        return self.state in (State.WAITING, State.RESTING) and self.attendance.is_quiet
+
     # -- the link ------------------------------------------------------------------------------------------
 
     def connected(self, now: float, boot: int) -> list[Action]:

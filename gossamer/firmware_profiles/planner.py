@@ -28,6 +28,7 @@ from gossamer.firmware_profiles.packets import Tally, Transport
 from gossamer.firmware_profiles.profiles import DeviceProfile, LinkProfile, codec_kind
 from gossamer.firmware_profiles.units import Price
 from gossamer.firmware_profiles.updates import UpdateMaker
+from gossamer.wire.limits import MAX_OBJECT_BYTES
 
 CODECS = ("fp32", "q8", "rot4:ls", "rot1:ls", "topk:0.01/q4", "ternary:0.05", "ternary:0.01")
 """Always compared; to them comes what ``--codec auto`` would take, and `HIST_SHARE`."""
@@ -130,13 +131,18 @@ def plan_model(wish: Wish) -> ModelPlan:
     epochs = _epochs(wish, choice)
     ways = [(spec, spec) for spec in (*CODECS, *_hist(wish.layout), *wish.codecs)]
     ways.append((choice.codec_up, choice.codec_down))
-    plans = tuple(_priced(wish, maker, up, down, epochs, choice.batch_size) for up, down in dict.fromkeys(ways))
+    plans = tuple(
+        plan for up, down in dict.fromkeys(ways) if (plan := _priced(wish, maker, up, down, epochs, choice.batch_size))
+    )
+    if not plans:
+        raise InputError(f"a model of {wish.layout.size:,} parameters fits {MAX_OBJECT_BYTES:,} bytes with no codec")
     best, why = recommended(wish, plans)
     alone, _ = recommended(wish, tuple(plan for plan in plans if not plan.encoded.has_history))
     idle = _model(wish, best.encoded, epochs, choice.batch_size).idle_month()
     memory = wish.device.child_rss_mib + math.ceil(COPIES * 4 * wish.layout.size / 2**20)
     other = replace(wish, habits=replace(wish.habits, stays=not wish.habits.stays))
     turned = _priced(other, maker, best.codec, best.codec_down, epochs, choice.batch_size)
+    assert turned is not None  # noqa: S101 - the same bodies as before
     return ModelPlan(
         wish, epochs, choice.batch_size, plans, best, why, alone, idle, idle_joules(wish), memory, turned.rounds_month
     )
@@ -186,7 +192,7 @@ def recommended(wish: Wish, plans: tuple[CodecPlan, ...]) -> tuple[CodecPlan, st
         return own * plan.rounds_factor
 
     best = min(affordable or plans, key=cost)
-    full = next(plan for plan in plans if plan.codec == CODECS[0])
+    full = plans[0]
     what = "bytes" if by_bytes else "seconds"
     own = f"{best.round.total:,} bytes" if by_bytes else f"{cost(best) / best.rounds_factor:,.1f} s"
     why = (
@@ -203,11 +209,16 @@ def _model(wish: Wish, sizes: Encoded, epochs: int, batch: int) -> Model:
         sizes.codec, epochs, batch, wish.devices, wish.cohorts, has_history=sizes.has_history,
         plan_bytes=wish.plan_bytes,
     )  # fmt: skip
-    return Model(wish.transport, wish.names, job, sizes.sizes, wish.habits)
+    profile = wish.device.name if wish.plan_bytes else ""
+    names = replace(wish.names, budget_bytes=wish.budget or 0, profile=profile)
+    return Model(wish.transport, names, job, sizes.sizes, wish.habits)
 
 
-def _priced(wish: Wish, maker: UpdateMaker, up: str, down: str, epochs: int, batch: int) -> CodecPlan:
+def _priced(wish: Wish, maker: UpdateMaker, up: str, down: str, epochs: int, batch: int) -> CodecPlan | None:
+    """The figures of one codec; None if its bodies are larger than the wire carries."""
     sizes = encoded(maker, up, down, wish.cohorts, shape_of(wish.layout))
+    if max(sizes.sizes.update, sizes.sizes.delta) > MAX_OBJECT_BYTES:
+        return None
     model = _model(wish, sizes, epochs, batch)
     tally = model.participation(connects=not wish.habits.stays)
     trained = train_seconds(wish, epochs, batch)

@@ -162,7 +162,8 @@ def test_a_profile_and_a_budget_go_into_the_configuration(run: Run, fleet: Path,
     settings = load(fleet / "devices" / "p.toml", {})
     assert (settings.profile, settings.budget.monthly_bytes) == ("pi-zero-2w", 2_000_000)
     (tmp_path / "d.csv").write_text("device,profile,budget\nq,pi-4,70kB/day\nr,,\n")
-    assert run("fleet", "enroll", "--from", "d.csv", "--trainer", "m:f", "--budget", "1MB/month", "--state", fleet).code == 0
+    many = ("fleet", "enroll", "--from", "d.csv", "--trainer", "m:f", "--budget", "1MB/month", "--state", fleet)
+    assert run(*many).code == 0
     q, r = (load(fleet / "devices" / f"{name}.toml", {}) for name in "qr")
     assert (q.profile, q.budget.monthly_bytes) == ("pi-4", 2_100_000)
     assert (r.profile, r.budget.monthly_bytes) == ("", 1_000_000)

@@ -205,7 +205,7 @@ def test_plans_for_devices_can_be_read_again(plan: ModelPlan):
     assert table["pi-4"] == {"codec": other.best_by_class.codec, "local_epochs": 2}
     assert thin.best.rounds_month < plan.best.rounds_month
     assert table["pi-zero-2w"]["codec"] == thin.best_by_class.codec
-    asked = {name: PlanSettings(**each) for name, each in table.items()}
+    asked = tuple((name, PlanSettings(**each)) for name, each in sorted(table.items()))
     JobSettings(name="j", job=1, fleet="f", seed=0, rounds=9, fit=FitSettings(2, 32, 0.1), plans=asked)
 
 

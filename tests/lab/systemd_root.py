@@ -1,8 +1,8 @@
 """A Debian with systemd as PID 1, in a container on this machine: where the unit and the package run for real.
 
-The root is made once by debootstrap, in about a minute, and kept in the user's cache; each container is an overlay over it
-and shares the host's network, so that it reaches a broker on 127.0.0.1. Needs root. Processes are entered by the
-namespaces of the container's PID 1: no D-Bus or machined of the host is asked.
+The root is made once by debootstrap, in about a minute, and kept in the user's cache. Each container is an overlay over
+it and shares the host's network, so that it reaches a broker on 127.0.0.1. Needs root. Commands enter by the namespaces
+of the container's PID 1: no D-Bus and no machined of the host is asked.
 """
 
 from __future__ import annotations
