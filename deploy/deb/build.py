@@ -26,10 +26,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PACKAGE = "gossamer-agent"
 ARCHITECTURES = ("amd64", "arm64", "armhf")
-#: What runs on a device: the agent, the trainers people derive from, and the doctor.
+#: What runs on a device: the agent, the trainers people derive from, and the doctor, which has its words from fleet.
 PARTS = (
     "__init__.py", "py.typed", "errors.py", "settings.py", "agent", "api", "compression", "doctor", "firmware_profiles",
-    "methods", "mqtt", "objectives", "trainers", "wire",
+    "fleet/__init__.py", "fleet/keys.py", "fleet/mends.py", "fleet/mosquitto.py", "fleet/words.py", "methods", "mqtt",
+    "objectives", "trainers", "wire",
 )  # fmt: skip
 DEPENDS = (
     "python3 (>= 3.11) | python3-tomli", "python3 (>= 3.10)", "python3-numpy (>= 1:1.24)", "python3-cbor2 (>= 5.4)",
@@ -51,7 +52,7 @@ def epoch() -> int:
     if "SOURCE_DATE_EPOCH" in os.environ:
         return int(os.environ["SOURCE_DATE_EPOCH"])
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     if done.returncode:
         sys.exit("this is no git checkout: say of which time the package is, in SOURCE_DATE_EPOCH")
     return int(done.stdout)
@@ -85,6 +86,8 @@ def vendor_paho(tree: Path) -> None:
         source = Path(str(distribution.locate_file(file)))
         if file.parts[0] == "paho" and file.suffix in (".py", ".typed"):
             install(source, tree / LIBRARY / file)
+        elif file.name == "METADATA":
+            install(source, tree / LIBRARY / file)  # its version, for who asks importlib.metadata
         elif "licenses" in file.parts and file.name != "LICENSE.txt":
             install(source, tree / DOCUMENTS / "paho-mqtt" / file.name)
 
@@ -163,7 +166,7 @@ def build(out: Path, architecture: str, revision: str) -> Path:
         tree = Path(directory) / "tree"
         fill(tree, version, when)
         files = sorted(path for path in tree.rglob("*") if path.is_file())
-        sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files]
+        sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files]  # noqa: S324
         size_kib = sum(-(-path.stat().st_size // 1024) for path in files)
         debian = tree / "DEBIAN"
         debian.mkdir()
@@ -177,7 +180,7 @@ def build(out: Path, architecture: str, revision: str) -> Path:
         # One thread: with more of them, xz cuts its blocks, and so the bytes, by the machine's number of cores.
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(when), "DPKG_DEB_THREADS_MAX": "1"}
         command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(target)]
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - our own words
     return target
 
 

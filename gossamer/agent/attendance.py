@@ -43,6 +43,16 @@ class Attendance:
         return self._gate is None
 
     @property
+    def exhausted(self) -> bool:
+        """Whether even the reserve is spent."""
+        return self._funds is not None and self._funds.exhausted
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is left to be said."""
+        return self._owed is None
+
+    @property
     def account(self) -> Account | None:
         """For BIRTH and ABSENT."""
         return None if self._funds is None else self._funds.account(self._profile)

@@ -59,14 +59,11 @@ def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
         yield from work.serve(request)
     except GossamerError as error:
-        yield {"type": "error", "kind": type(error).__name__, "detail": str(error)}
+        yield {"type": "error", "kind": type(error).__name__, "detail": " ".join(str(error).split())}
     except Exception as error:
-        import traceback
-
         if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
             yield {"type": "error", "kind": "MemoryError", "detail": "out of memory; see fit_memory_bytes"}
             return
-        traceback.print_exc()  # whole to stderr, for the log; one line in the answer
         text = " ".join(f"{type(error).__name__}: {error}".split())[:DETAIL_CHARACTERS]
         yield {"type": "error", "kind": "Exception", "detail": f"{text} ({_place(error)})"}
 

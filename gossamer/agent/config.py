@@ -74,6 +74,7 @@ class BudgetSettings:
 
     monthly_bytes: int
     reserve_percent: int
+    exhausted_contact_seconds: float
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,8 @@ _AT_LEAST: dict[str, float] = {
     "fit_joules": 0, "fit_watts": 0.001, "link.bytes_per_second": 0, "link.envelope_bytes": 0, "link.per_byte_micro": 0,
     "ledger_interval_seconds": 1, "disk_retry_seconds": 0.05, "broker.connect_timeout_seconds": 0.1,
     "broker.stall_seconds": 1,
-    "broker.max_in_flight": 1, "budget.monthly_bytes": 0, "budget.reserve_percent": 0, "gates.battery_percent": 0,
+    "broker.max_in_flight": 1, "budget.monthly_bytes": 0, "budget.reserve_percent": 0,
+    "budget.exhausted_contact_seconds": 1, "gates.battery_percent": 0,
     "gates.temperature_celsius": 0, "gates.load_percent": 0, "gates.disk_free_bytes": 0,
     "gates.command_timeout_seconds": 0.1, "gates.poll_seconds": 0.05,
 }  # fmt: skip

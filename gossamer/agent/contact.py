@@ -13,7 +13,6 @@ from gossamer.agent import actions as do
 from gossamer.agent.actions import Action
 from gossamer.agent.config import AgentSettings
 from gossamer.agent.gatekeeper import Gatekeeper
-from gossamer.agent.gates import Refusal
 from gossamer.agent.goodput import Goodput
 from gossamer.agent.journal import Log
 from gossamer.agent.ledger import LedgerWriter
@@ -24,13 +23,12 @@ from gossamer.agent.runner import TrainerProcess
 from gossamer.agent.session import Session
 from gossamer.agent.states import State
 from gossamer.agent.store import AgentStore
+from gossamer.agent.thrift import Thrift
 from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of, secret_of
-from gossamer.agent.windows import NEVER, clock, next_change, open_at
 from gossamer.errors import BrokerRefused, BrokerUnreachable, TrainerFailed, TrainerKilled
 from gossamer.mqtt.link import Handler, MqttLink
 from gossamer.mqtt.settings import Will
 from gossamer.mqtt.shared_link import SharedLink
-from gossamer.wire.codes import Absence
 from gossamer.wire.manifest import Manifest
 from gossamer.wire.messages import Death
 
@@ -86,19 +84,19 @@ class Contact:
         self._retries = 0
         seed = settings.backoff_seed
         self._rng = random.Random(seed if seed >= 0 else f"{settings.device_id}:{self._boot}")  # noqa: S311
-        self._windows = settings.windows()
-        self._gates = Gatekeeper(settings.gates, settings.state_dir, log)
+        self._gates = Gatekeeper(settings.gates, settings.windows(), settings.state_dir, log)
         self._purse = Purse(settings, store, ledger)
         rate, milliseconds = store.link()
         self._goodput = Goodput(float(rate), milliseconds / 1000)
-        self._look_at = NEVER
-        self._over = False
+        self._thrift = Thrift(settings.budget.exhausted_contact_seconds)
+        self._over = self._hanging_up = False
 
     # -- for the service's loop ----------------------------------------------------------------------------
 
     def turn(self, now: float) -> None:
         """Everything that is due, before waiting."""
         self._look_around(now)
+        self._save(now)
         if not self._link.is_connected and now >= self._connect_at and self._link.reachable:
             self._connect(now)
         self._link.tick()
@@ -122,7 +120,7 @@ class Contact:
 
     def next_deadline(self, now: float) -> float:
         """When :meth:`turn` has something to do."""
-        times = [self._session.next_deadline(now), self._look_at, self._gates.next_deadline(now)]
+        times = [self._session.next_deadline(now), self._gates.next_deadline(now), self._thrift.next_deadline(now)]
         connecting = not self._link.is_connected and self._link.reachable
         times.append(self._connect_at if connecting else now + _TICK_SECONDS)
         if self._child is not None:
@@ -148,29 +146,43 @@ class Contact:
         """End child and link, in at most about a second; the store is as it is."""
         self._end_child()
         self._gates.close()
-        if self._link.is_connected and self._settings.announce and not self._over:
-            self._publish(do.Publish("s", Death(self._boot).serialize()))
+        self._say_goodbye()
         self._over = True  # what still arrives is for the next session
         self._link.disconnect()
         self._ledger.seen(self._link.account(), closed=True)
 
+    def _say_goodbye(self) -> None:
+        if self._link.is_connected and self._settings.announce and not self._over:
+            self._publish(do.Publish("s", Death(self._boot).serialize()))
+
     def _look_around(self, now: float) -> None:
         """Tell the session what windows, gates and budget say: at every turn, for the wall clock may have been set."""
         self._fund(now)
-        wall = time.time()
-        change = next_change(self._windows, wall)
-        self._look_at = now + change - wall
-        self._gates.turn(now)
-        refusal = self._gates.refusal
-        if not open_at(self._windows, wall):
-            note = f"outside the windows of availability; the next opens at {clock(change)}"
-            refusal = Refusal(Absence.WINDOW, note)
-        self._execute(self._session.available(refusal, now))
+        self._gates.turn(now, time.time())
+        self._execute(self._session.available(self._gates.refusal, now))
+
+    def _save(self, now: float) -> None:
+        """Hang up when even the reserve is spent. A host application's connection is its own affair."""
+        if isinstance(self._link, SharedLink):
+            return
+        exhausted, idle = self._session.attendance.exhausted, self._session.is_idle
+        contact_at = self._thrift.next_contact(now, exhausted=exhausted, idle=idle)
+        if contact_at is not None:
+            self._say_goodbye()
+            self._hanging_up = True
+            self._link.disconnect()
+            self._hanging_up = False
+            self._connect_at = contact_at
+            if exhausted:
+                pause = contact_at - now
+                self._log(logging.WARNING, f"the month's bytes are spent, with the reserve: hung up for {pause:.0f} s")
 
     def _fund(self, now: float) -> None:
         if self._purse.is_asked:
             self.account()
             manifest = self._session.manifest
+            if manifest is not None:
+                self._purse.signed(manifest.deadline)
             self._execute(self._session.fund(self._purse.funds(None if manifest is None else manifest.job), now))
 
     # -- the link ------------------------------------------------------------------------------------------
@@ -207,6 +219,7 @@ class Contact:
         self._ever_connected = True
         self._watch(self._link.fileno(), selectors.EVENT_READ)
         self._log(logging.INFO, f"connected to {self._link.where}")
+        self._thrift.connected(time.monotonic())
         self._fund(time.monotonic())
         self._execute(self._session.connected(time.monotonic(), self._boot))
 
@@ -233,8 +246,10 @@ class Contact:
         self._goodput.disconnected()
         if self._over:
             return
-        self._retries += 1
         self._session.disconnected(time.monotonic())
+        if self._hanging_up:
+            return
+        self._retries += 1
         most = min(self._settings.backoff_limit_seconds, self._settings.backoff_first_seconds * 2.0**self._attempt)
         self._attempt = min(self._attempt + 1, 30)
         pause = self._rng.uniform(0, most)

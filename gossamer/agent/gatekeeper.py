@@ -1,6 +1,7 @@
-"""Looks at the gates now and then: files at once, tools and the site's command beside the loop. A thin shell.
+"""Looks at the clock, and at the gates now and then: files at once, tools and the site's command beside the loop.
 
-A look begins every ``poll_seconds``, ends when its commands have ended, and its verdict holds until the next one has.
+A thin shell. A look at the gates begins every ``poll_seconds`` and ends when its commands have; its verdict holds
+until the next one has ended.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from gossamer.agent.config import GateSettings
 from gossamer.agent.gates import NOT_LOOKED, REFUSE, Readings, Refusal, is_set, one_line, unread, verdict
 from gossamer.agent.journal import Log
 from gossamer.agent.probes import Roots
+from gossamer.agent.windows import NEVER, Window, clock, next_change, open_at
+from gossamer.wire.codes import Absence
 
-NEVER = float("inf")
 _MMCLI = ("mmcli", "-m", "any", "-J")
 _NMCLI = ("nmcli", "-t", "-f", "GENERAL.METERED", "device", "show")
 
 
 class Gatekeeper:
-    """``refusal`` is the verdict of the last look that has ended; None: all gates are open, or none is set."""
+    """Of the windows of availability and the gates; both are unset unless the operator says otherwise."""
 
     def __init__(
-        self, settings: GateSettings, state_dir: Path, log: Log, *,
+        self, settings: GateSettings, windows: tuple[Window, ...], state_dir: Path, log: Log, *,
         roots: Roots | None = None, find: Callable[[str], str | None] = shutil.which,
     ) -> None:  # fmt: skip
         self._settings = settings
+        self._windows = windows
         self._disk = state_dir
         self._log = log
         self._roots = Roots() if roots is None else roots
@@ -41,10 +44,22 @@ class Gatekeeper:
         self._looking = False
         self._link: str | None = None
         self._warned: list[str] = []
-        self.refusal: Refusal | None = NOT_LOOKED if is_set(settings) else None
+        self._verdict: Refusal | None = NOT_LOOKED if is_set(settings) else None
+        self._outside: Refusal | None = None
+        self._opens_at = NEVER
 
-    def turn(self, now: float) -> None:
-        """Do what is due; never waits."""
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why not now: the window, or the verdict of the last look at the gates that has ended; None: nothing."""
+        return self._outside or self._verdict
+
+    def turn(self, now: float, wall: float) -> None:
+        """Do what is due; never waits. ``now`` is steady, ``wall`` Unix seconds, which may jump."""
+        change = next_change(self._windows, wall)
+        self._opens_at, self._outside = now + change - wall, None
+        if not open_at(self._windows, wall):
+            detail = f"outside the windows of availability; the next opens at {clock(change)}"
+            self._outside = Refusal(Absence.WINDOW, detail)
         if not self._looking and now >= self._look_at:
             self._begin(now)
         if self._looking:
@@ -52,7 +67,7 @@ class Gatekeeper:
 
     def next_deadline(self, now: float) -> float:
         """When :meth:`turn` has something to do."""
-        return now + GLANCE_SECONDS if self._looking else self._look_at
+        return min(self._opens_at, now + GLANCE_SECONDS if self._looking else self._look_at)
 
     def close(self) -> None:
         """End the commands that run."""
@@ -89,7 +104,7 @@ class Gatekeeper:
             return
         self._looking = False
         found = self._readings()
-        self.refusal = verdict(self._settings, found)
+        self._verdict = verdict(self._settings, found)
         self._warn(unread(self._settings, found))
 
     def _warn(self, missing: list[str]) -> None:

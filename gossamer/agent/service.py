@@ -86,6 +86,7 @@ class Agent:
                 except DiskFull as error:
                     pause = self.settings.disk_retry_seconds
                     self._log(logging.ERROR, f"{error}; trying again in {pause:g} s")
+                    self._systemd.ready()  # it is up, even if the disk was full from the beginning
                     self._systemd.status("disk full")
                     self._sleep(pause)
             self._systemd.stopping()

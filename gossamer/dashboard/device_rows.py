@@ -22,7 +22,10 @@ STANDINGS = ("arrived", "waiting", "absent", "offline", "resting", "revoked")
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """One device. ``called``: it belongs to the cohort of the open round. ``lag``: versions behind; None: unknown."""
+    """One device. ``called``: it belongs to the cohort of the open round. ``lag``: versions behind; None: unknown.
+
+    ``told_at``, ``account_at``: when it said why it stays out, and what it has spent.
+    """
 
     device: str
     index: int
@@ -39,6 +42,7 @@ class DeviceRow:
     month: str
     spent_bytes: int
     budget_bytes: int
+    account_at: float
     profile: str
 
 
@@ -75,6 +79,7 @@ def row_of(device: Device, open_round: OpenRound, absent: AbsenceRow | None, acc
         month=account.month if account else "",
         spent_bytes=account.spent_bytes if account else 0,
         budget_bytes=account.budget_bytes if account else 0,
+        account_at=account.at if account else 0.0,
         profile=account.profile if account else "",
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -44,7 +45,11 @@ class Tab:
         """Wait until a JavaScript expression is true; ``given`` are its variables."""
         names = ", ".join(given)
         function = f"({{{names}}}) => {{ return {expression}; }}"
-        return self.page.wait_for_function(function, arg=given, timeout=1000 * seconds).json_value()
+        try:
+            return self.page.wait_for_function(function, arg=given, timeout=1000 * seconds).json_value()
+        except PlaywrightError as error:
+            shown = " | ".join(self.page.inner_text("body").split("\n"))
+            raise AssertionError(f"not within {seconds:g} s: {expression}; {self.errors}; {shown[:4000]}") from error
 
 
 @contextlib.contextmanager

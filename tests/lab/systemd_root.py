@@ -1,8 +1,8 @@
 """A Debian with systemd as PID 1, in a container on this machine: where the unit and the package run for real.
 
-The root is made once by debootstrap, in about a minute, and kept in the user's cache; each container is an overlay over it
-and shares the host's network, so that it reaches a broker on 127.0.0.1. Needs root. Processes are entered by the
-namespaces of the container's PID 1: no D-Bus or machined of the host is asked.
+The root is made once by debootstrap, in about a minute, and kept in the user's cache. Each container is an overlay over
+it and shares the host's network, so that it reaches a broker on 127.0.0.1. Needs root. Commands enter by the namespaces
+of the container's PID 1: no D-Bus and no machined of the host is asked.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ class Container:
     root: Path
     name: str
     log: Path
+    shown: dict[Path, str] = field(default_factory=dict)
+    """Directories of the host that can be read in it, and where."""
     _nspawn: subprocess.Popen[bytes] | None = field(default=None)
 
     def boot(self) -> None:
@@ -97,7 +99,8 @@ class Container:
         with self.log.open("ab") as log:
             self._nspawn = subprocess.Popen(
                 ["systemd-nspawn", "-D", str(self.root), "--register=no", "--keep-unit", "-M", self.name,
-                 "--console=pipe", "--resolv-conf=off", "-b"],
+                 "--console=pipe", "--resolv-conf=off", "-b",
+                 *(f"--bind-ro={host}:{inside}" for host, inside in self.shown.items())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         end = time.monotonic() + BOOT_SECONDS

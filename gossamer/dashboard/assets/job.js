@@ -35,10 +35,10 @@ function tiles(job, fleet, rounds) {
   const n = rounds.loss.length;
   const rejected = Object.values(job.updates.rejected).reduce((a, b) => a + b, 0);
   const refused = Object.values(fleet.refused).reduce((a, b) => a + b, 0);
-  const counted = job.updates.on_time + job.updates.late;
+  const used = job.updates.on_time + job.updates.late;
   const shown = [
     tile("Loss", n ? figure(rounds.loss[n - 1]) : "–", n ? `${figure(rounds.loss[0])} at first` : "after the first round"),
-    tile("Updates counted", count(counted), job.updates.late ? `${count(job.updates.late)} of them late` : "all in time"),
+    tile("Updates counted", count(used), job.updates.late ? `${count(job.updates.late)} of them late` : "all in time"),
     tile("Bytes, both ways", job.bytes.both.bytes ? bytes(job.bytes.both.bytes) : "–",
       job.bytes.both.factor ? `${times(job.bytes.both.factor)} less than fp32` : "bodies and steps", "accent"),
     tile("Devices online", `${count(fleet.devices.online)} of ${count(fleet.devices.online + fleet.devices.offline)}`,

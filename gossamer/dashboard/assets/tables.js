@@ -4,6 +4,7 @@ import { ago, byId, bytes, clock, count, counted, element, figure, fill, text } 
 
 const ROUNDS_SHOWN = 8;
 const LISTED = 12;
+const OLD_SECONDS = 3600; // what a device has told of its bytes so long ago may be far from what is true
 
 export function showDevices(told, now, revoke) {
   const { counts } = told;
@@ -44,17 +45,19 @@ function deviceRow(each, now, revoke) {
     : "";
   return element("tr", { role: "row" }, cell("device", "", each.device),
     cell("this round", "", element("span", { className: "chip", "data-standing": each.standing }, each.standing)),
-    cell("last contact", "", contact), phone("model", cell("model", "n", lag)), cell("budget of the month", "", ...budget(each)),
+    cell("last contact", "", contact), phone("model", cell("model", "n", lag)), cell("budget of the month", "", ...budget(each, now)),
     cell("why not", "why", ...why(each)), cell("", "n", action));
 }
 
-function budget(each) {
+function budget(each, now) {
   if (!each.month) return [];
-  if (!each.budget_bytes) return [bytes(each.spent_bytes)];
+  const told = `told ${ago(each.account_at, now)}`;
+  const old = now - each.account_at > OLD_SECONDS ? element("span", { className: "muted" }, told) : null;
+  if (!each.budget_bytes) return [element("div", { className: "budget", title: told }, element("span", {}, bytes(each.spent_bytes)), old)];
   const over = each.spent_bytes >= each.budget_bytes;
   const words = `${bytes(each.spent_bytes)} of ${bytes(each.budget_bytes)}`;
-  return [element("div", { className: "budget" }, element("span", {}, words),
-    element("progress", { max: String(each.budget_bytes), value: String(Math.min(each.spent_bytes, each.budget_bytes)), className: over ? "over" : "", "aria-label": `spent ${words}` }))];
+  return [element("div", { className: "budget", title: told }, element("span", {}, words),
+    element("progress", { max: String(each.budget_bytes), value: String(Math.min(each.spent_bytes, each.budget_bytes)), className: over ? "over" : "", "aria-label": `spent ${words}` }), old)];
 }
 
 function why(each) {
