@@ -26,11 +26,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PACKAGE = "gossamer-agent"
 ARCHITECTURES = ("amd64", "arm64", "armhf")
-#: What runs on a device: the agent, the trainers people derive from, and the doctor.
+#: What runs on a device: the agent, the trainers people derive from, and the doctor, which has its words from fleet.
 PARTS = (
     "__init__.py", "py.typed", "errors.py", "settings.py", "agent", "api", "compression", "doctor", "firmware_profiles",
-    "fleet/__init__.py", "fleet/keys.py", "fleet/mosquitto.py", "fleet/words.py", "methods", "mqtt", "objectives",
-    "trainers", "wire",
+    "fleet/__init__.py", "fleet/keys.py", "fleet/mends.py", "fleet/mosquitto.py", "fleet/words.py", "methods", "mqtt",
+    "objectives", "trainers", "wire",
 )  # fmt: skip
 DEPENDS = (
     "python3 (>= 3.11) | python3-tomli", "python3 (>= 3.10)", "python3-numpy (>= 1:1.24)", "python3-cbor2 (>= 5.4)",
@@ -86,6 +86,8 @@ def vendor_paho(tree: Path) -> None:
         source = Path(str(distribution.locate_file(file)))
         if file.parts[0] == "paho" and file.suffix in (".py", ".typed"):
             install(source, tree / LIBRARY / file)
+        elif file.name == "METADATA":
+            install(source, tree / LIBRARY / file)  # its version, for who asks importlib.metadata
         elif "licenses" in file.parts and file.name != "LICENSE.txt":
             install(source, tree / DOCUMENTS / "paho-mqtt" / file.name)
 
@@ -164,7 +166,7 @@ def build(out: Path, architecture: str, revision: str) -> Path:
         tree = Path(directory) / "tree"
         fill(tree, version, when)
         files = sorted(path for path in tree.rglob("*") if path.is_file())
-        sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files]
+        sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files]  # noqa: S324
         size_kib = sum(-(-path.stat().st_size // 1024) for path in files)
         debian = tree / "DEBIAN"
         debian.mkdir()

@@ -76,6 +76,31 @@ class Funds:
         return Account(month_number(self.month), max(0, self.spent), self.budget, profile)
 
 
+def months(name: str) -> int:
+    """A month "YYYY-MM" as a number, one more for each; also of years before 2020.
+
+    >>> months("2027-01") - months("2026-11")
+    2
+    """
+    year, month = name.split("-")
+    return 12 * int(year) + int(month)
+
+
+def mended(seen: str, clock: str, signed: str) -> str | None:
+    """The month to carry the account to, because the largest ``seen`` was a clock's mistake; None: it was not.
+
+    So it is where the clock and a time that the fleet has signed agree within a month, and ``seen`` is later than both
+    by more than one. Nothing is refilled: what was spent is carried along.
+
+    >>> mended("2099-01", "2026-12", "2026-11"), mended("2026-12", "2026-11", "2026-11")
+    ('2026-12', None)
+    >>> mended("2026-11", "1970-01", "2026-05")
+    """
+    if abs(months(clock) - months(signed)) > 1 or months(seen) - max(months(clock), months(signed)) <= 1:
+        return None
+    return clock
+
+
 def month_of(seen: str, clock: str) -> str:
     """The month to account to: ``clock``'s, but never one before the largest ``seen``.
 

@@ -181,6 +181,8 @@ class Contact:
         if self._purse.is_asked:
             self.account()
             manifest = self._session.manifest
+            if manifest is not None:
+                self._purse.signed(manifest.deadline)
             self._execute(self._session.fund(self._purse.funds(None if manifest is None else manifest.job), now))
 
     # -- the link ------------------------------------------------------------------------------------------

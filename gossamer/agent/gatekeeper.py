@@ -1,7 +1,7 @@
 """Looks at the clock, and at the gates now and then: files at once, tools and the site's command beside the loop.
 
-A thin shell. A look at the gates begins every ``poll_seconds``, ends when its commands have ended, and its verdict holds
-until the next one has.
+A thin shell. A look at the gates begins every ``poll_seconds`` and ends when its commands have; its verdict holds
+until the next one has ended.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from gossamer.agent.budget import Funds, month_of
+from gossamer.agent.budget import Funds, mended, month_of
 from gossamer.agent.config import AgentSettings
 from gossamer.agent.ledger import LedgerWriter, clock_month
 from gossamer.agent.store import AgentStore
@@ -20,6 +20,10 @@ CONNECT_BYTES = 600
 CONNECT_TLS_BYTES = 4_000
 #: Around a message of ours and its acknowledgement: topic, MQTT, TLS, TCP and IP.
 ENVELOPE_BYTES = 200
+
+
+#: Unix seconds from here on are no time that ``time.gmtime`` need know: the year 9999.
+_NO_TIME = 253_370_764_800
 
 
 class Purse:
@@ -40,6 +44,15 @@ class Purse:
         self._month = store.latest_month()
         if not ledger.is_ahead:  # else it is this process's own: the disk was full for a while
             store.settle_ahead(self._month_now())
+
+    def signed(self, unix_seconds: int) -> None:
+        """The fleet has signed this time, of a manifest's deadline: what a clock got wrong by more is mended."""
+        if self._limit.monthly_bytes and 0 < unix_seconds < _NO_TIME:
+            month = mended(self._month_now(), clock_month(self._clock()), clock_month(unix_seconds))
+            if month is not None:
+                self._ledger.write(self._store)
+                self._store.carry_account(month)
+                self._month, self._known = month, None
 
     def funds(self, job: int | None) -> Funds:
         """The account as of now; ``job``: whose update is to be reckoned with."""

@@ -173,6 +173,19 @@ class AgentStore:
             _set_meta(db, done_job=job, done_round=round_)
             _count(db, "rounds_failed")
 
+    def retry(self, job: int, round_: int) -> bool:
+        """Try a round again that was given up, and that the server still waits for: its trainer was mended.
+
+        Whoever calls this knows that nothing of this device was counted for the round. Returns whether there was
+        such a round; never one with an update on its way.
+        """
+        marks = self.marks()
+        if (marks.done_job, marks.done_round) != (job, round_) or self.outbox() is not None:
+            return False
+        with self._db.transaction() as db:
+            _set_meta(db, done_round=round_ - 1)
+        return True
+
     # -- download ------------------------------------------------------------------------------------------
 
     def partial(self) -> Partial | None:
@@ -241,6 +254,17 @@ class AgentStore:
     def keep_month(self, month: str) -> None:
         """Remember that the clock has shown this month."""
         with self._db.transaction() as db:
+            _set_meta(db, month=int(month.replace("-", "")))
+
+    def carry_account(self, month: str) -> None:
+        """Account to ``month`` what is accounted to later ones, which never were."""
+        with self._db.transaction() as db:
+            db.execute(
+                "INSERT INTO ledger SELECT ?, way, cause, SUM(bytes) FROM ledger WHERE month > ? GROUP BY way, cause "
+                "ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes",
+                (month, month),
+            )
+            db.execute("DELETE FROM ledger WHERE month > ?", (month,))
             _set_meta(db, month=int(month.replace("-", "")))
 
     def link(self) -> tuple[int, int]:

@@ -24,10 +24,10 @@ def doctor(
 ) -> None:
     """Look for what is wrong with a device or a server, and say what mends it.
 
-    Looks at settings and keys, disk, runtime and trainer, link and modem, the systemd unit, the store, the broker
-    (name, port, TLS, account, topics, packets) and the clock. It changes nothing, and can run beside the agent or
-    the server. Without options it looks at /etc/gossamer/agent.toml and at gossamer-state, whichever is there. On a
-    device without this command: python -m gossamer.doctor.
+    Looks at settings and keys, disk, store and budget, gates, runtime and trainer, link and modem, the systemd
+    unit, the broker (name, port, TLS, account, topics, packets) and the clock. It changes nothing, and can run
+    beside the agent or the server. Without options it looks at /etc/gossamer/agent.toml and at gossamer-state,
+    whichever is there. On a device without this command: python -m gossamer.doctor.
 
     Exit codes: 0 nothing fails (there may be warnings), 1 something fails, 2 there is nothing to look at.
 

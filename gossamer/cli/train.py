@@ -87,7 +87,7 @@ def _plan(project: Project, wanted: Wanted, state: Path | None) -> dict[str, Any
         try:
             fleet = files.settings().fleet if there else project.fleet_name
             planned = 0 if state is not None else project.settings.devices
-            prepared = prepare_job(store, project, wanted, fleet, planned)
+            prepared = prepare_job(store, project, wanted, fleet, planned, local=state is None)
         finally:
             store.close()
     broker = "that of the fleet" if state is not None else project.settings.broker
@@ -128,10 +128,14 @@ def _here(project: Project, wanted: Wanted, output: Path) -> dict[str, Any]:
         store = Store.open(files.store)
         try:
             prepared = enter(store, prepare_job(store, project, wanted, files.settings().fleet))
-            indexes = range(project.settings.devices)
+            settings = prepared.settings
+            if again := local_fleet.retry_lost(project, store, settings.job):
+                note(f"{', '.join(again)}: the round that was given up is tried again")
             run = Run(
-                store, prepared.settings.job, prepared.settings.rounds, _judge(project, numbered), project.logs,
-                local_fleet.processes(project, port, page_port), [project.agent_state(index) for index in indexes],
+                store, settings.job, settings.rounds, _judge(project, numbered), project.logs,
+                local_fleet.processes(project, port, page_port),
+                [project.agent_state(index) for index in range(project.settings.devices)],
+                settings.closing.at_deadline == "extend" and not settings.closing.quorum,
             )  # fmt: skip
             return _followed(run, prepared, files, output, f"live page http://127.0.0.1:{page_port}")
         finally:
@@ -150,7 +154,7 @@ def _elsewhere(project: Project, wanted: Wanted, state: Path, output: Path) -> d
     numbered = accepts_device(factory_of(project))
     store = Store.open(files.store)
     try:
-        prepared = enter(store, prepare_job(store, project, wanted, fleet))
+        prepared = enter(store, prepare_job(store, project, wanted, fleet, local=False))
         run = Run(store, prepared.settings.job, prepared.settings.rounds, _judge(project, numbered, 1), project.logs)
         return _followed(run, prepared, files, output, f"fleet {fleet} of {state}")
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gossamer.agent.config import AgentSettings, load
-from gossamer.doctor import broker, conversation, files, machine, runtime
+from gossamer.doctor import broker, conversation, files, limits, machine, runtime
 from gossamer.doctor.clock import Evidence, clock, is_synchronised
 from gossamer.doctor.finding import Finding, Level, fail, ok, skip
 from gossamer.errors import ConfigError, GossamerError
@@ -25,7 +25,8 @@ def examine(config: Path, environment: Mapping[str, str], now: float, *, train: 
     yield ok("settings", f"device {settings.device_id} of fleet {settings.fleet}, index {settings.device_index}")
     yield from keys(settings)
     yield from files.disk("disk", settings.state_dir)
-    yield store(settings)
+    yield from store(settings, now)
+    yield limits.gates(settings, now)
     yield runtime.packages(runtime.AGENT_PACKAGES)
     yield from runtime.trainer(settings, train=train)
     yield machine.way_out(settings.broker.host, settings.broker.port)
@@ -39,32 +40,35 @@ def examine(config: Path, environment: Mapping[str, str], now: float, *, train: 
 def keys(settings: AgentSettings) -> Iterator[Finding]:
     """Whether the device's key can be used, and its fingerprint, to compare with `gossamer fleet show`."""
     from gossamer.agent.service import device_key
-    from gossamer.fleet.keys import fingerprint
+    from gossamer.fleet.keys import fingerprint, public_raw
 
     if settings.key_file is not None:
         yield files.secret_mode("key mode", settings.key_file)
     try:
-        public = device_key(settings).public_key().public_bytes_raw()
+        public = public_raw(device_key(settings).public_key())
     except ConfigError as error:
         yield fail("key", str(error), "enrol the device again, and carry the new file here")
         return
     yield ok("key", f"Ed25519, fingerprint {fingerprint(public)}")
 
 
-def store(settings: AgentSettings) -> Finding:
-    """Whether the agent's store can be read, and is this device's."""
+def store(settings: AgentSettings, now: float) -> Iterator[Finding]:
+    """Whether the agent's store can be read, and what its ledger says of the budget."""
     from gossamer.agent.store import FILE_NAME, read_ledger
 
     path = settings.state_dir / FILE_NAME
     if not path.exists():
-        return skip("store", f"no {path} yet: the agent makes it at its first start")
+        yield skip("store", f"no {path} yet: the agent makes it at its first start")
+        return
     try:
         ledger = read_ledger(settings.state_dir)
     except GossamerError as error:
         mend = f"move {path} away: the agent fetches the model anew, and only what had not been sent is lost"
-        return fail("store", str(error), mend)
+        yield fail("store", str(error), mend)
+        return
     rounds = ledger.counters.get("rounds_counted", 0)
-    return ok("store", f"{path} reads well; {rounds} rounds counted")
+    yield ok("store", f"{path} reads well; {rounds} rounds counted")
+    yield limits.budget(settings, ledger, now)
 
 
 def _broker(settings: AgentSettings, now: float, evidence: list[Evidence]) -> Iterator[Finding]:

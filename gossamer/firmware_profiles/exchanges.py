@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from gossamer.firmware_profiles import packets as mqtt
 from gossamer.firmware_profiles.packets import PUBACK, Packet, Tally
 from gossamer.wire import messages as msg
+from gossamer.wire.accounts import Account
 from gossamer.wire.codes import Code, JobState, Kind, Section
 from gossamer.wire.cose import ENVELOPE_BYTES
 from gossamer.wire.header import UpdateHeader
@@ -29,16 +30,31 @@ from gossamer.wire.transfer.geometry import chunk_bytes_for, chunk_count, chunk_
 
 OBJECT_ID = bytes(ID_BYTES)
 UNIX_TIME = 1_800_000_000
+MONTH = 84
+"""Of 2027, counted from January 2020."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What is in the topics, and in CONNECT; ``account_bytes``: user name and password with their lengths."""
+    """What is in the topics, in CONNECT and in BIRTH.
+
+    ``account_bytes``: user name and password with their lengths. A device with a ``budget_bytes`` a month or a
+    ``profile`` says in BIRTH what it has spent.
+    """
 
     fleet: str = "farm1"
     device: str = "gateway-0001"
     account_bytes: int = 0
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    budget_bytes: int = 0
+    profile: str = ""
+
+    @property
+    def account(self) -> Account | None:
+        """What BIRTH says of the device's bytes, half a budget spent."""
+        if not self.budget_bytes and not self.profile:
+            return None
+        return Account(MONTH, self.budget_bytes // 2, self.budget_bytes, self.profile)
 
     def topic(self, kind: str) -> str:
         """The topic of a kind of message."""
@@ -106,7 +122,7 @@ class Conversation:
         asked, answer = mqtt.subscribe([names.topic(kind) for kind in "mha"])
         tally.flight(asked, up=True)
         tally.flight(answer, up=False)
-        birth = msg.Birth(self.boot, max(0, self.job.round - 1)).serialize()
+        birth = msg.Birth(self.boot, max(0, self.job.round - 1), names.account).serialize()
         tally.flight(mqtt.publish(names.topic("s"), {"status": len(birth)}), up=True)
         state = mqtt.publish(names.topic("h"), {"status": len(msg.State(1, 1).serialize())})
         tally.flight(state, self._round, up=False)

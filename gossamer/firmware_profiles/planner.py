@@ -14,6 +14,7 @@ the fewest bytes times rounds, or, where nobody bills bytes, with the least time
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gossamer.compression import auto
@@ -28,12 +29,14 @@ from gossamer.firmware_profiles.packets import Tally, Transport
 from gossamer.firmware_profiles.profiles import DeviceProfile, LinkProfile, codec_kind
 from gossamer.firmware_profiles.units import Price
 from gossamer.firmware_profiles.updates import UpdateMaker
+from gossamer.wire.limits import MAX_OBJECT_BYTES
 
 CODECS = ("fp32", "q8", "rot4:ls", "rot1:ls", "topk:0.01/q4", "ternary:0.05", "ternary:0.01")
 """Always compared; to them comes what ``--codec auto`` would take, and `HIST_SHARE`."""
 HIST_SHARE = 0.004
 COPIES = 6
 """Vectors of the model's size that a fit holds at once: weights, gradients, delta, residual, what the codec makes."""
+Progress = Callable[[str, int, int], None]
 MOST_FIT_SECONDS = 3600
 """An agent ends a fit after this (``fit_timeout_seconds``)."""
 
@@ -121,8 +124,12 @@ class ModelPlan:
         return self.child_mib <= self.wish.device.memory_mib // 2
 
 
-def plan_model(wish: Wish) -> ModelPlan:
-    """Price every codec and recommend one; raises `InputError` for a model or a fleet that is none."""
+def plan_model(wish: Wish, progress: Progress = lambda *_: None) -> ModelPlan:
+    """Price every codec and recommend one; ``progress`` hears codec, its number and their count.
+
+    Raises:
+        InputError: a model or a fleet that is none, or that no codec makes small enough.
+    """
     if wish.layout.size < 1:
         raise InputError("expected a model with at least one parameter")
     maker = UpdateMaker(wish.layout, seed=0)
@@ -130,16 +137,25 @@ def plan_model(wish: Wish) -> ModelPlan:
     epochs = _epochs(wish, choice)
     ways = [(spec, spec) for spec in (*CODECS, *_hist(wish.layout), *wish.codecs)]
     ways.append((choice.codec_up, choice.codec_down))
-    plans = tuple(_priced(wish, maker, up, down, epochs, choice.batch_size) for up, down in dict.fromkeys(ways))
+    plans: list[CodecPlan] = []
+    different = dict.fromkeys(ways)
+    for number, (up, down) in enumerate(different, start=1):
+        progress(up, number, len(different))
+        plan = _priced(wish, maker, up, down, epochs, choice.batch_size)
+        plans += [plan] if plan is not None else []
+    if not plans:
+        raise InputError(f"a model of {wish.layout.size:,} parameters fits {MAX_OBJECT_BYTES:,} bytes with no codec")
     best, why = recommended(wish, plans)
-    alone, _ = recommended(wish, tuple(plan for plan in plans if not plan.encoded.has_history))
+    alone, _ = recommended(wish, [plan for plan in plans if not plan.encoded.has_history])
     idle = _model(wish, best.encoded, epochs, choice.batch_size).idle_month()
     memory = wish.device.child_rss_mib + math.ceil(COPIES * 4 * wish.layout.size / 2**20)
     other = replace(wish, habits=replace(wish.habits, stays=not wish.habits.stays))
     turned = _priced(other, maker, best.codec, best.codec_down, epochs, choice.batch_size)
+    assert turned is not None  # noqa: S101 - the same bodies as before
     return ModelPlan(
-        wish, epochs, choice.batch_size, plans, best, why, alone, idle, idle_joules(wish), memory, turned.rounds_month
-    )
+        wish, epochs, choice.batch_size, tuple(plans), best, why, alone, idle, idle_joules(wish), memory,
+        turned.rounds_month,
+    )  # fmt: skip
 
 
 def train_seconds(wish: Wish, epochs: int, batch: int) -> float:
@@ -176,7 +192,7 @@ def idle_joules(wish: Wish) -> float:
     return radio_joules(wish.link, model.idle_month(), wakes)
 
 
-def recommended(wish: Wish, plans: tuple[CodecPlan, ...]) -> tuple[CodecPlan, str]:
+def recommended(wish: Wish, plans: Sequence[CodecPlan]) -> tuple[CodecPlan, str]:
     """The codec to take, and the reason with the numbers that decided."""
     affordable = [plan for plan in plans if plan.rounds_month is None or plan.rounds_month >= 1]
     by_bytes = wish.budget is not None or wish.link.metered
@@ -186,7 +202,7 @@ def recommended(wish: Wish, plans: tuple[CodecPlan, ...]) -> tuple[CodecPlan, st
         return own * plan.rounds_factor
 
     best = min(affordable or plans, key=cost)
-    full = next(plan for plan in plans if plan.codec == CODECS[0])
+    full = plans[0]
     what = "bytes" if by_bytes else "seconds"
     own = f"{best.round.total:,} bytes" if by_bytes else f"{cost(best) / best.rounds_factor:,.1f} s"
     why = (
@@ -203,11 +219,16 @@ def _model(wish: Wish, sizes: Encoded, epochs: int, batch: int) -> Model:
         sizes.codec, epochs, batch, wish.devices, wish.cohorts, has_history=sizes.has_history,
         plan_bytes=wish.plan_bytes,
     )  # fmt: skip
-    return Model(wish.transport, wish.names, job, sizes.sizes, wish.habits)
+    profile = wish.device.name if wish.plan_bytes else ""
+    names = replace(wish.names, budget_bytes=wish.budget or 0, profile=profile)
+    return Model(wish.transport, names, job, sizes.sizes, wish.habits)
 
 
-def _priced(wish: Wish, maker: UpdateMaker, up: str, down: str, epochs: int, batch: int) -> CodecPlan:
+def _priced(wish: Wish, maker: UpdateMaker, up: str, down: str, epochs: int, batch: int) -> CodecPlan | None:
+    """The figures of one codec; None if its bodies are larger than the wire carries."""
     sizes = encoded(maker, up, down, wish.cohorts, shape_of(wish.layout))
+    if max(sizes.sizes.update, sizes.sizes.delta) > MAX_OBJECT_BYTES:
+        return None
     model = _model(wish, sizes, epochs, batch)
     tally = model.participation(connects=not wish.habits.stays)
     trained = train_seconds(wish, epochs, batch)

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gossamer.errors import ConfigError
 from gossamer.fleet.mosquitto import write_private
@@ -21,7 +21,12 @@ def private_pem(key: Ed25519PrivateKey) -> str:
 
 def public_hex(key: Ed25519PrivateKey) -> str:
     """Return the public key as 64 hexadecimal digits, the form configuration files carry."""
-    return key.public_key().public_bytes_raw().hex()
+    return public_raw(key.public_key()).hex()
+
+
+def public_raw(key: Ed25519PublicKey) -> bytes:
+    """Return the public key as its 32 bytes (``public_bytes_raw()``, which Debian 12's cryptography 38 lacks)."""
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
 def fingerprint(public: bytes) -> str:

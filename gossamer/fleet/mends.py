@@ -29,6 +29,7 @@ _ABSENT = {
     "charging": "plug it in, or set gates.charging_required = false",
     "temperature": "let it cool, shade it, or raise gates.temperature_celsius",
     "load": "other work has the machine; raise gates.load_percent if training may compete",
+    "other": "read the detail, and the device's log",
     "disk": "free some space on the device, or lower gates.disk_free_bytes",
     "command": "the site's own gates.command said no; its line says why",
     "budget": "the next month refills it; a larger budget.monthly_bytes or a cheaper plan helps before that",

@@ -31,7 +31,10 @@ SETTLE_SECONDS = 2.5
 
 @dataclass
 class Run:
-    """One run of ``gossamer train``. Without ``processes`` the fleet is somebody else's, and only looked at."""
+    """One run of ``gossamer train``. Without ``processes`` the fleet is somebody else's, and only looked at.
+
+    ``waits_for_all``: no round ends without every device of its cohort.
+    """
 
     store: Store
     job: int
@@ -40,6 +43,7 @@ class Run:
     logs: Path
     processes: dict[str, list[str]] = field(default_factory=dict)
     states: Sequence[Path] = ()
+    waits_for_all: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -48,6 +52,7 @@ class Run:
         self.accounts: list[Ledger] = []
         self._before = self._baseline()
         self._looked = self._sealed_at = self.began
+        self._lost = lost_rounds(self._since())
 
     def follow(self, display: Display, stop: Callable[[], bool]) -> bool:
         """To the last round; returns False when ``stop`` ended it before.
@@ -85,17 +90,23 @@ class Run:
         now = time.monotonic()
         self.supervisor.poll(now)
         if self.watcher.look():
-            self._sealed_at = now
+            self._sealed_at, self._lost = now, lost_rounds(self._since())
             self.judge.want(self.watcher.version, self.watcher.model())
         if now - self._looked >= LEDGER_LOOK_SECONDS:
             self.accounts, self._looked = self._since(), now
-        if lost_rounds(self.accounts) and now - self._sealed_at >= GIVE_UP_SECONDS and not self.watcher.finished:
+        if self._hopeless(now):
             raise TrainerFailed(f"round {self.watcher.round} does not end, the trainer fails: {why_lost(self.logs)}")
         self.judge.turn(now)
         ready, _, _ = select.select(list(self.judge.descriptors), [], [], LOOK_SECONDS)
         for descriptor in ready:
             self.judge.ready(descriptor)
         display.show(self.progress())
+
+    def _hopeless(self, now: float) -> bool:
+        """Whether the open round waits for a device that has given it up."""
+        if not self.waits_for_all or self.watcher.finished or now - self._sealed_at < GIVE_UP_SECONDS:
+            return False
+        return lost_rounds(self.accounts) > self._lost
 
     def progress(self) -> Progress:
         """What is to be shown."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gossamer.aggregator.store import Store, devices
+from gossamer.agent.store import FILE_NAME, AgentStore
+from gossamer.aggregator.store import Store, devices, inbox, rounds
 from gossamer.demo.workspace import AGENT_TIMING
 from gossamer.errors import ConfigError
 from gossamer.fleet.enrolment import BrokerAddress, DeviceSpec, enroll, init_fleet
@@ -61,6 +62,30 @@ def make_fleet(project: Project, port: int, accepts_device: bool) -> ServerFiles
 def device_options(project: Project, index: int, accepts_device: bool) -> dict[str, Any]:
     """What the factory of a local device is called with."""
     return {**project.settings.trainer_options, **({"device": index} if accepts_device else {})}
+
+
+def retry_lost(project: Project, store: Store, job: int) -> list[str]:
+    """Let devices try again what they gave up in the round that is open; returns their names.
+
+    A round here waits for every device of its cohort, and a trainer that failed may have been mended.
+    """
+    with store.read() as db:
+        latest = rounds.latest(db, job)
+        counted = frozenset() if latest is None else inbox.senders(db, job, latest.round)
+    if latest is None:
+        return []
+    found = []
+    for index in range(project.settings.devices):
+        name, state = project.device(index), project.agent_state(index)
+        if name in counted or not (state / FILE_NAME).exists():
+            continue
+        own = AgentStore(state, project.fleet_name, name)
+        try:
+            if own.retry(job, latest.round):
+                found.append(name)
+        finally:
+            own.close()
+    return found
 
 
 @contextlib.contextmanager

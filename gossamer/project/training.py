@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from gossamer.compression.layout import Layout
     from gossamer.compression.shared import SharedModel
 
-_ROUND_SECONDS = 3600.0
-
-
 @dataclass(frozen=True)
 class Wanted:
     """Options of ``gossamer train``; None: what the project says."""
@@ -85,15 +82,19 @@ def accepts_device(factory: Callable[..., Any]) -> bool:
     return any(each.name == "device" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
-def table_of(project: Project, wanted: Wanted, fleet: str) -> dict[str, Any]:
-    """The job's table: the project's ``[job]``, the command line over it."""
+def table_of(project: Project, wanted: Wanted, fleet: str, *, local: bool = True) -> dict[str, Any]:
+    """The job's table: the project's ``[job]``, the command line over it.
+
+    ``local``: the devices are this machine's, so a round waits for all of its cohort, whatever is killed meanwhile.
+    """
     base, given = dict(project.settings.job), wanted.given
     for key in ("name", "job", "fleet"):
         if key in base:
             raise ConfigError(f"[job] {key}: not here; `gossamer train` names and numbers the project's jobs")
     table = {"seed": 0, "rounds": 20, **base, **{key: value for key, value in given.items() if key != "fit"}}
     table["fit"] = {**base.get("fit", {}), **given["fit"]}
-    table["closing"] = {"deadline_seconds": _ROUND_SECONDS, "at_deadline": "extend", **base.get("closing", {})}
+    if local:
+        table["closing"] = {"at_deadline": "extend", **base.get("closing", {})}
     if wanted.codec is not None:
         down = base.get("codec_down", AUTO)
         other = JobSettings.__dataclass_fields__["codec_down"].default if down == AUTO else down
@@ -101,15 +102,17 @@ def table_of(project: Project, wanted: Wanted, fleet: str) -> dict[str, Any]:
     return {"fleet": fleet, "job": 1, "name": project.settings.name, **table}
 
 
-def prepare_job(store: Store, project: Project, wanted: Wanted, fleet: str, planned: int = 0) -> Prepared:
+def prepare_job(
+    store: Store, project: Project, wanted: Wanted, fleet: str, planned: int = 0, *, local: bool = True
+) -> Prepared:
     """Find the job to go on with, or decide a new one; nothing is written.
 
-    ``planned``: devices that are still to be enrolled.
+    ``planned``: devices that are still to be enrolled. ``local``: see :func:`table_of`.
 
     Raises:
         ConfigError: a job is under way with other settings than those asked for, or settings that cannot be.
     """
-    table = table_of(project, wanted, fleet)
+    table = table_of(project, wanted, fleet, local=local)
     with store.read() as db:
         found = [row for row in jobs.every(db) if _ours(row, project)]
         numbers = [row.job for row in jobs.every(db)]

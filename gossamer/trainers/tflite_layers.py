@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from gossamer.errors import InputError
+
 Tensor = Any
 Shape = tuple[int, ...]
 
@@ -203,12 +205,20 @@ class Network:
 
 
 def network(incoming: Shape, layers: list[Layer], loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy) -> Network:
-    """The layers one after the other, a relu behind each that has weights but the last."""
+    """The layers one after the other, a relu behind each that has weights but the last.
+
+    Raises `InputError` where one's input is too short for the next.
+    """
     shapes: dict[str, Shape] = {}
     shape = incoming
     for number, layer in enumerate(layers):
         shapes.update({f"layer{number}_{name}": each for name, each in layer.shapes(shape).items()})
-        shape = layer.outgoing(shape)
+        outgoing = layer.outgoing(shape)
+        if min(outgoing) < 1:
+            raise InputError(f"layer {number}: {layer} leaves nothing of an input of the shape {shape}")
+        shape = outgoing
+    if len(shape) != 1:
+        raise InputError(f"the last layer gives the shape {shape}: expected one row of outputs; end with dense or pool")
 
     def forward(weights: dict[str, Tensor], x: Tensor) -> Tensor:
         for number, layer in enumerate(layers):

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from gossamer.agent import budget, ledger
-from gossamer.agent.budget import Cost, Funds
+from gossamer.agent.budget import Cost, Funds, mended
 from gossamer.agent.goodput import Goodput
 from gossamer.agent.ledger import AHEAD_BYTES, LedgerWriter
 from gossamer.agent.purse import CONNECT_BYTES, ENVELOPE_BYTES, Purse
 from gossamer.agent.session import State
 from gossamer.agent.store import AgentStore, read_ledger
 from gossamer.agent.thrift import Thrift
-from gossamer.agent.training import own_plan
+from gossamer.agent.training import fit_fields, own_plan
 from gossamer.compression import codec
 from gossamer.errors import TrainerFailed
 from gossamer.mqtt.account import ByteAccount
@@ -214,6 +214,43 @@ def test_a_boot_in_1970_goes_on_with_the_month_it_knows(tmp_path: Path) -> None:
     assert own.funds(None).spent == 0, "the month that was shown stays, its account too"
     store.close()
     assert sum(read_ledger(tmp_path / "state").months["2026-11"]["up"].values()) == 7_100
+
+
+def test_a_clock_that_once_ran_ahead_does_not_block_the_account_for_good(tmp_path: Path) -> None:
+    store, writer, own = purse(tmp_path, "2026-11", monthly_bytes=10_000)
+    writer.seen(ByteAccount({"payload": 4_000}, {}))
+    writer.write(store)
+    store.close()
+    store, writer, own = purse(tmp_path, "2099-01", monthly_bytes=10_000)
+    assert own.funds(None).spent == 0
+    writer.seen(ByteAccount({"payload": 3_000}, {"tcp": 50}))
+    writer.write(store)
+    store.close()
+    store, writer, own = purse(tmp_path, "2026-12", monthly_bytes=10_000)
+    own.signed(0)
+    own.signed(int(unix("2026-09")))
+    own.signed(2**62)
+    assert own.funds(None) == Funds("2099-01", 3_050, 10_000, 10), "the clock alone is not believed"
+    writer.seen(ByteAccount({"payload": 500}, {}))
+    own.signed(int(unix("2026-11")))
+    assert own.funds(None) == Funds("2026-12", 3_550, 10_000, 10), "carried along, not refilled"
+    store.close()
+    store, _, own = purse(tmp_path, "1970-01", monthly_bytes=10_000)
+    own.signed(int(unix("2026-11")))
+    assert own.funds(None) == Funds("2026-12", 3_550, 10_000, 10)
+    store.close()
+    store, _, own = purse(tmp_path, "2027-01", monthly_bytes=10_000)
+    assert own.funds(None).spent == 0
+    store.close()
+    assert set(read_ledger(tmp_path / "state").months) == {"2026-11", "2026-12"}
+
+
+@given(*(st.integers(0, 400) for _ in range(3)))
+def test_no_mend_moves_the_account_to_a_month_that_nobody_shows(seen: int, clock: int, signed: int) -> None:
+    names = [f"{1990 + n // 12}-{n % 12 + 1:02d}" for n in (seen, clock, signed)]
+    month = mended(*names)
+    assert month in (None, names[1])
+    assert (month is not None) == (abs(clock - signed) <= 1 and seen > max(clock, signed) + 1)
 
 
 def test_a_kill_leaves_what_was_charged_ahead_under_its_own_name(tmp_path: Path) -> None:
@@ -428,7 +465,8 @@ def test_plans_that_cannot_be_read_cost_the_round(device: Device, server: Server
     device.receive("m", server.manifest(sections=((int(Section.PLAN), b"\x00"),)))
     (said,) = absences(device.take())
     assert said.absence is Absence.TRAINING
-    assert "plans cannot be read" in said.detail
+    assert said.detail == "the fit failed; the log has more"
+    assert any("plans cannot be read" in line.text for line in device.log)
     assert device.session.manifest is not None
     with pytest.raises(TrainerFailed):
         own_plan(device.settings, device.session.manifest)
@@ -456,6 +494,25 @@ def test_goodput_is_that_of_long_busy_times_less_a_round_trip() -> None:
     link.sent(7, 4_000, 30.0)
     assert link.acknowledged(7, 30.5)
     assert link.bytes_per_second == pytest.approx(2_500 + 0.25 * (4_000 / 0.125 - 2_500)), "no more than four times"
+
+
+def test_a_free_choice_goes_by_the_rate_that_was_measured_unless_one_is_set(tmp_path: Path, server: ServerSide) -> None:
+    choice = ((int(Section.CHOICE), b""),)
+    for name, link, sections, rate in (
+        ("measured", {}, choice, 2_500),
+        ("set", {"bytes_per_second": 900}, choice, 900),
+        ("no choice", {}, (), None),
+    ):
+        (tmp_path / name).mkdir()
+        device = Device(tmp_path / name, link=link)
+        assert device.store is not None
+        device.store.keep_link(2_500, 800)
+        device.hold_training = []
+        device.connect()
+        device.receive("m", server.manifest(sections=sections))
+        fields = fit_fields(device.settings, device.store, device.hold_training[0], secret=bytes(32))
+        assert (fields["link"] or {}).get("bytes_per_second") == rate, name
+        device.store.close()
 
 
 def test_what_was_measured_is_kept(tmp_path: Path) -> None:

@@ -271,3 +271,15 @@ def test_killed_at_random_times(tmp_path: Path) -> None:
         assert now_at >= reached
         reached = now_at
     assert reached > 12
+
+
+def test_a_round_that_was_given_up_may_be_tried_again(tmp_path: Path) -> None:
+    store = AgentStore(tmp_path, "t1", "dev-3")
+    store.skip(7, 3)
+    assert not store.retry(7, 2)
+    assert not store.retry(6, 3)
+    assert store.marks().done_round == 3
+    assert store.retry(7, 3)
+    assert (store.marks().done_job, store.marks().done_round) == (7, 2)
+    assert not store.retry(7, 3)
+    store.close()

@@ -125,3 +125,20 @@ def test_a_private_job_needs_the_accountant(create: Run, monkeypatch: pytest.Mon
 
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     create(JOB + PRIVATE).refused("dp-accounting", "gossamer[privacy]")
+
+
+def test_plans_come_from_a_file_of_their_own(create: Run, run: Run, tmp_path: Path) -> None:
+    plans = tmp_path / "plans.toml"
+    plans.write_text('[plans.pi-zero-2w]\ncodec = "rot1"\nlocal_epochs = 2\n[plans.pi-4]\nlocal_epochs = 5\n')
+    text = JOB + 'codec_up = "q8"\nfit = {local_epochs = 5}\n'
+    told = json.loads(create(text, "--plans", plans, "--json").out)
+    assert told["plan_pi-zero-2w"] == "rot1, local epochs 2"
+    assert told["plan_pi-4"] == "q8, local epochs 5"
+    refused = create(text + "[plans.pi-5]\nlocal_epochs = 1\n", "--plans", plans)
+    assert (refused.code, "has plans already" in refused.err) == (2, True)
+    refused = create(JOB + 'codec_up = "q8"\n', "--plans", plans)
+    assert refused.code == 2
+    assert "plans.pi-4.local_epochs = 5: expected at most fit.local_epochs = 1" in refused.err
+    plans.write_text("rounds = 3\n")
+    refused = create(text, "--plans", plans)
+    assert (refused.code, "expected tables [plans.CLASS] and nothing else" in refused.err) == (2, True)

@@ -70,7 +70,7 @@ def test_sleeping_and_plaintext(run: Run) -> None:
 
     assert recommendation("--sleeps")["idle_bytes_a_month"] == 0
     assert recommendation("--plaintext")["rounds_a_month"] > recommendation()["rounds_a_month"]
-    told = recommendation("--budget", "1.2MB/month")
+    told = recommendation("--budget", "600kB/month")
     assert "--sleeps" in str(told["instead"])
 
 
@@ -98,6 +98,30 @@ def test_one_device_writes_its_plan_too(run: Run, tmp_path: Path) -> None:
     answered = run(*ASKED, "--write-plans", plans)
     assert f"wrote {plans}" in answered.err
     assert list(parse_toml(plans.read_text())["plans"]) == ["pi-zero-2w"]
+
+
+TRAINER = """
+import numpy as np
+
+class Trainer:
+    def initial(self, seed): return [np.zeros((64, 32), np.float32), np.zeros(32, np.float32)]
+    def fit(self, weights, config): raise NotImplementedError
+    def evaluate(self, weights): return {}
+
+def trainer(): return Trainer()
+"""
+
+
+def test_a_job_takes_the_plans(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_plans.py").write_text(TRAINER)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "job.toml").write_text('name = "gait"\nrounds = 9\ncodec_up = "rot4:ls"\nfit = {local_epochs = 4}\n')
+    assert run(*ASKED, "--write-plans", tmp_path / "plans.toml", "--local-epochs", "4").code == 0
+    assert run("fleet", "init", "farm1", "--state", tmp_path / "state", "--no-accounts").code == 0
+    words = ("--trainer", "of_plans:trainer", "--state", tmp_path / "state", "--dry-run", "--json")
+    created = run("job", "create", tmp_path / "job.toml", "--plans", tmp_path / "plans.toml", *words)
+    assert created.code == 0, created
+    assert "pi-zero-2w" in created.out
 
 
 def test_a_calibration_is_used(run: Run, tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ def test_an_idle_month_is_its_pings_polls_and_reconnects():
     assert model(habits=replace(habits, stays=False)).idle_month().total == 0
 
 
+def test_a_device_with_a_budget_says_in_birth_what_it_has_spent():
+    told = replace(model(), names=replace(NAMES, budget_bytes=2_000_000, profile="pi-4"))
+    more = told.participation(connects=True).total - model().participation(connects=True).total
+    assert more == 1 + 2 + 5 + 5 + 5  # an array of month, spent, budget and profile
+
+
 def test_a_resumed_connection_is_shorter():
     full, resumed = Tally(TLS), Tally(TLS)
     model().conversation(full).connect()

@@ -1,4 +1,4 @@
-"""``gossamer init`` and ``gossamer train`` as somebody uses them: a directory, a fleet, a model, and what goes wrong."""
+"""``gossamer init`` and ``gossamer train`` as somebody uses them, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -114,13 +114,16 @@ def test_a_project_trains_is_killed_and_goes_on_to_the_same_model(tmp_path: Path
     fleet = [subprocess.Popen([sys.executable, "-m", *arguments], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
              for arguments in running(project)]  # fmt: skip
     try:
-        watching = start(project, "train", "--state", "fleet", "--rounds", "3", "--json", "--output", "other.npz")
-        time.sleep(3)
+        elsewhere = train(project, "--state", "fleet", "--rounds", "2", "--output", "other.npz")
+        assert (elsewhere["job"], elsewhere["rounds"], elsewhere["ip_bytes"]) == ("pumps-3", 2, None)
+        watching = start(project, "train", "--state", "fleet", "--rounds", "1000")
+        assert watching.stderr is not None
+        assert "Job pumps-4 begins" in watching.stderr.readline()
         watching.send_signal(signal.SIGINT)
-        _, said = watching.communicate(timeout=30)
+        _, said = watching.communicate(timeout=60)
         assert (watching.returncode, "the job goes on" in said) == (130, True), said
-        elsewhere = train(project, "--state", "fleet", "--output", "other.npz")
-        assert (elsewhere["job"], elsewhere["rounds"], elsewhere["ip_bytes"]) == ("pumps-3", 3, None)
+        jobs = json.loads(gossamer(project, "job", "list", "--state", "fleet", "--json")[0])
+        assert [row["state"] for row in jobs] == ["finished"] * 3 + ["open"]
         assert all(process.poll() is None for process in fleet)
     finally:
         for process in fleet:
@@ -149,7 +152,8 @@ def test_a_trainer_that_fails_ends_the_run_with_its_reason(tmp_path: Path) -> No
     assert "Traceback" not in err
     no_process_of(project)
     trainer.write_text(broken.replace('        raise KeyError("no such column")\n', ""))
-    assert train(project)["resumed"]  # mended, it goes on
+    ended = train(project)  # mended, it goes on with the round that was lost
+    assert (ended["resumed"], ended["updates"]) == (True, 4)
 
 
 @pytest.mark.parametrize(

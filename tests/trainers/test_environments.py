@@ -76,17 +76,20 @@ def test_the_files_of_the_tests_are_what_their_script_makes(tmp_path: Path) -> N
 
 def test_the_maker_says_what_is_wrong(tmp_path: Path) -> None:
     target = tmp_path / "model.tflite"
-    make = ("-m", "gossamer.trainers.make_tflite", target)
-    for options, text in (
-        (("--input", "8", "--layers", "dense"), "layer 'dense': expected one of dense:UNITS"),
-        (("--input", "8x", "--layers", "dense:2"), "--input '8x': expected the shape"),
-        (("--input", "8", "--layers", "conv:2:3,dense:2"), "does not go with --layers"),
-        (("--input", "8x2", "--layers", "conv:2:9,dense:2"), "does not go with --layers"),
-    ):
-        done = run_in("tflite-make", *make, *options, check=False)
-        assert done.returncode == 1
-        assert text in done.stderr.splitlines()[-1]
-    done = run_in("torch", *make, "--input", "8", "--layers", "dense:2", check=False)
+    wrong = {
+        ("8", "dense"): "layer 'dense': expected one of dense:UNITS",
+        ("8x", "dense:2"): "--input '8x': expected the shape",
+        ("8", "conv:2:3,dense:2"): "--input 8 does not go with --layers conv:2:3,dense:2",
+        ("8x2", "conv:2:9,dense:2"): "layer 0: Conv(channels=2, taps=9, stride=1) leaves nothing of an input",
+        ("8x2", "conv:2:3"): "the last layer gives the shape (6, 2)",
+    }
+    calls = [[str(target), "--input", shape, "--layers", layers] for shape, layers in wrong]
+    code = f"from gossamer.trainers.make_tflite import main\nprint([main(each) for each in {calls!r}])"
+    done = run_in("tflite-make", "-c", code)
+    assert done.stdout.strip() == str([1] * len(wrong))
+    assert [text for text in wrong.values() if text not in done.stderr] == []
+    arguments = ("-m", "gossamer.trainers.make_tflite", target, "--input", "8", "--layers", "dense:2")
+    done = run_in("torch", *arguments, check=False)
     assert done.returncode == 2
     assert "pip install 'gossamer[tflite-make]'" in done.stderr
     assert not target.exists()
