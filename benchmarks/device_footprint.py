@@ -2,9 +2,10 @@
 
     python -m benchmarks.device_footprint --json benchmarks/results/device_footprint.json        (one minute)
 
-A real agent on a real Mosquitto over TLS that has taken part in a job and waits for the next one. Its byte account, which the
-interface's own counters confirm (``tests/system/test_footprint.py``), over seconds in which it pings or polls as often as
-otherwise in hours: the packets are the same, so bytes a day are their cost times how many the default settings make of them.
+A real agent on a real Mosquitto over TLS that has taken part in a job and waits for the next one. Its byte account,
+which the interface's own counters confirm (``tests/system/test_footprint.py``), over seconds in which it pings or polls
+as often as otherwise in hours: the packets are the same, so bytes a day are their cost times how many the default
+settings make of them.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def memory(directory: Path) -> Idle:
 
 
 def install(directory: Path) -> dict[str, Any]:
-    """Install the agent into a new environment without pip of its own: bytes on disk, and seconds to import it there."""
+    """Install the agent into a new environment without a pip of its own: bytes on disk, seconds to import it there."""
     environment = directory / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = str(environment / "bin" / "python")

@@ -465,7 +465,8 @@ def test_plans_that_cannot_be_read_cost_the_round(device: Device, server: Server
     device.receive("m", server.manifest(sections=((int(Section.PLAN), b"\x00"),)))
     (said,) = absences(device.take())
     assert said.absence is Absence.TRAINING
-    assert "plans cannot be read" in said.detail
+    assert said.detail == "the fit failed; the log has more"
+    assert any("plans cannot be read" in line.text for line in device.log)
     assert device.session.manifest is not None
     with pytest.raises(TrainerFailed):
         own_plan(device.settings, device.session.manifest)

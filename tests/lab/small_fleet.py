@@ -135,8 +135,8 @@ class SmallFleet:
 
 def make(
     directory: Path, broker: Listening, *, topics: Topics | None = None, names: tuple[str, ...] = ("d0", "d1"),
-    accounts: bool = False, options: Mapping[str, Any] | None = None, agent: Mapping[str, Any] | None = None,
-    **job: Any,
+    accounts: bool = False, trainer: str = TRAINER, options: Mapping[str, Any] | None = None,
+    agent: Mapping[str, Any] | None = None, **job: Any,
 ) -> SmallFleet:  # fmt: skip
     """Make keys, accounts, devices and a job; nothing runs yet. ``agent``: settings of the devices beside QUICK."""
     topics = Topics("t") if topics is None else topics
@@ -146,13 +146,13 @@ def make(
     init_fleet(files, topics.fleet, address, accounts=accounts, topics=topics)
     _authority(files.config, broker)
     for name in names:
-        spec = DeviceSpec(name, TRAINER, options, str(directory / f"agent-{name}"))
+        spec = DeviceSpec(name, trainer, options, str(directory / f"agent-{name}"))
         config = enroll(files, spec, address)
         quick = {**QUICK, **(agent or {})}
         config.write_text("".join(f"{key} = {value}\n" for key, value in quick.items()) + config.read_text())
         _authority(config, broker)
     settings = JobSettings("job", 1, topics.fleet, seed=3, rounds=job.pop("rounds", 2), **job)
-    model = work.first_model(work.make_trainer(TRAINER, options, []), settings.seed, settings.cycle, settings.method)
+    model = work.first_model(work.make_trainer(trainer, options, []), settings.seed, settings.cycle, settings.method)
     store = Store.open(files.store)
     create_job(store, settings, model.weights, model.layout)
     store.close()

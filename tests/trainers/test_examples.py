@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]  # the first run in
 EXAMPLES = ROOT / "examples"
 SCRIPTS = (("torch", "torch_script"), ("tflite", "tflite_script"), ("tflite-legacy", "tflite_script"))
 PARTS = (0, 1)
-WAIT_SECONDS = 240.0
+WAIT_SECONDS = 900.0
 
 
 @contextlib.contextmanager

@@ -72,7 +72,9 @@ def test_a_custom_running_statistic_is_found() -> None:
     with pytest.raises(InputError, match=r"0\.largest"):
         TorchTrainer(nn.Sequential(Scale(), small()), ENTROPY, (X, Y))
     trainer = TorchTrainer(nn.Sequential(Scale(), small()), ENTROPY, (X, Y), buffers="local")
-    trainer.evaluate(trainer.initial(1))
+    start = trainer.initial(1)
+    assert bits(trainer.fit(start, config()).weights) == bits(trainer.fit(start, config()).weights)
+    trainer.evaluate(start)
     assert float(trainer.model[0].largest) == pytest.approx(float(np.abs(X).max()))
 
 
