@@ -76,10 +76,13 @@ def _plan(project: Project, wanted: Wanted, state: Path | None) -> dict[str, Any
 
     from gossamer.aggregator.store import Store
     from gossamer.fleet.server_files import ServerFiles
+    from gossamer.project.local_fleet import check_devices
     from gossamer.project.training import prepare_job
 
     files = ServerFiles(state or project.fleet)
     there = files.config.exists()
+    if state is None and there:
+        check_devices(project, files)
     if state is not None and not there:
         files.settings()  # says what is missing
     with tempfile.TemporaryDirectory() as nowhere:
