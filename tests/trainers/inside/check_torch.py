@@ -280,6 +280,8 @@ def test_what_a_dataset_draws_is_repeated_and_left_alone() -> None:
     [
         ((X, Y[:-1]), "a target for each example and at least one, got 33 and 32"),
         ((X[:0], Y[:0]), "at least one"),
+        ((np.array(["a"]), Y[:1]), "expected a pair of tensors or arrays of numbers: can't convert"),
+        ((1.5, Y[:1]), "expected arrays of examples, got a single number"),
         (TensorDataset(torch.zeros(0, 6), torch.zeros(0)), "empty TensorDataset"),
         (iter([1]), "a stream has no order"),
         (X, r"as pairs \(input, target\)"),
