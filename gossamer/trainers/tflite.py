@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.agent.trainer import Array, FitConfig, FitResult, Weights
+from gossamer.agent.trainer import Array, FitConfig, FitResult, MethodTerms, Weights
 from gossamer.errors import InputError, TrainerFailed
 from gossamer.trainers.common import (
     EVALUATE_BATCH,
     Metric,
-    Terms,
     batches,
     check_loss,
     check_shapes,
@@ -103,7 +102,7 @@ class TFLiteTrainer:
                 f"{self._file.path} trains with batches of {self._fixed}, and the job asks for {config.batch_size}: "
                 "set the job's batch_size, or make the file with an unknown batch size"
             )
-        rng, terms = fit_generator(config), Terms(weights, config)
+        rng, terms = fit_generator(config), MethodTerms(weights, config)
         self._program.load(weights)
         loss, steps = 0.0, 0
         for epoch in range(config.local_epochs):
@@ -139,10 +138,10 @@ class TFLiteTrainer:
             return figures(self.metric(outputs, y), len(x))
         return figures(np.mean(outputs.argmax(axis=1) == (y if y.ndim == 1 else y.argmax(axis=1))), len(x))
 
-    def _step(self, rows: Array, learning_rate: float, terms: Terms | None = None) -> float:
+    def _step(self, rows: Array, learning_rate: float, terms: MethodTerms | None = None) -> float:
         program, added = self._program, None
         if terms is not None and terms.any:
-            added = terms.at(program.weights())
+            added = terms.added([np.zeros(shape, np.float32) for shape in self.shapes], program.weights())
         loss = program.step(self.examples.x[rows], self.examples.targets[rows], learning_rate)
         if added is not None:
             rate = np.float32(learning_rate)
