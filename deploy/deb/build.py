@@ -26,11 +26,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PACKAGE = "gossamer-agent"
 ARCHITECTURES = ("amd64", "arm64", "armhf")
-#: What runs on a device: the agent, the trainers people derive from, and the doctor.
+#: What runs on a device: the agent, the trainers people derive from, and the doctor, which has its words from fleet.
 PARTS = (
     "__init__.py", "py.typed", "errors.py", "settings.py", "agent", "api", "compression", "doctor", "firmware_profiles",
-    "fleet/__init__.py", "fleet/keys.py", "fleet/mosquitto.py", "fleet/words.py", "methods", "mqtt", "objectives",
-    "trainers", "wire",
+    "fleet/__init__.py", "fleet/keys.py", "fleet/mends.py", "fleet/mosquitto.py", "fleet/words.py", "methods", "mqtt",
+    "objectives", "trainers", "wire",
 )  # fmt: skip
 DEPENDS = (
     "python3 (>= 3.11) | python3-tomli", "python3 (>= 3.10)", "python3-numpy (>= 1:1.24)", "python3-cbor2 (>= 5.4)",

@@ -19,6 +19,7 @@ from gossamer.agent import actions as do
 from gossamer.agent.actions import Action
 from gossamer.agent.attendance import Attendance
 from gossamer.agent.bridge import BridgeState
+from gossamer.agent.failures import tellable
 from gossamer.agent.fetch import NEVER, Fetch, Output
 from gossamer.agent.gates import Refusal
 from gossamer.agent.plan import Held, Need, decide, refusal
@@ -164,7 +165,7 @@ class Session:
         self._kills = 0
         self.marks = replace(self.marks, done_job=manifest.job, done_round=manifest.round)
         lost = do.Log(logging.ERROR, f"round {manifest.round} is lost for this device: {detail}")
-        told = self._tell(manifest, Refusal(Absence.TRAINING, detail), log=False)
+        told = self._tell(manifest, Refusal(Absence.TRAINING, tellable(detail)), log=False)
         return [do.Skip(manifest.job, manifest.round), lost, *told, *self._plan(now)]
 
     def abstained(self, detail: str, now: float) -> list[Action]:

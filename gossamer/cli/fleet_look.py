@@ -47,17 +47,19 @@ def list_devices(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the devices: state, last contact, model held, cohort, why the open round has no update, budget.
+    """List the devices: last contact, model held, cohort, where each stands in the open round, budget.
 
-    The column cohort is the round of this cycle in which the device takes part; reason says where it stands in the open
-    round, and gossamer fleet why DEVICE says it in a sentence, with what to do.
+    The column cohort is the round of this cycle in which the device takes part; reason says where it stands in the
+    open round, and gossamer fleet why DEVICE says it in a sentence, with what to do. With --json also index, bucket,
+    state and times.
 
     Example: gossamer fleet list --absent --json
     """
     from gossamer.fleet.facts import standings
 
+    now = time.time()
     with reading(state) as db:
-        found = standings(db, time.time())
+        found = standings(db, now)
     wanted = [
         each
         for each in found
@@ -66,15 +68,31 @@ def list_devices(
         and (only is None or each.facts.device.state.value == only.value)
         and reason in (None, each.answer.reason, each.answer.verdict.value)
     ]
-    rows = [listed(each, as_json=as_json) for each in wanted]
+    rows = [listed(each) if as_json else glanced(each, now) for each in wanted]
     empty = "no devices yet: gossamer fleet enroll DEVICE" if not found else f"none of {len(found)} devices"
     emit(rows, as_json=as_json, title=f"devices: {len(rows)} of {len(found)}", empty=empty)
 
 
-def listed(standing: Standing, *, as_json: bool) -> dict[str, Any]:
-    """One row of the list."""
+def glanced(standing: Standing, now: float) -> dict[str, Any]:
+    """One row of the list for people: what fits a terminal of 80 columns."""
+    from gossamer.fleet.words import span
+
     device = standing.facts.device
-    row = {
+    gone = f"{span(max(0.0, now - device.last_seen))} ago" if device.last_seen else "never"
+    return {
+        "device": device.id,
+        "contact": "online" if device.online else gone,
+        "model": device.held_version,
+        "cohort": standing.turn,
+        "reason": standing.answer.reason,
+        "budget": budget_text(standing.facts.account),
+    }
+
+
+def listed(standing: Standing) -> dict[str, Any]:
+    """The same for programs: all of it."""
+    device = standing.facts.device
+    return {
         "device": device.id,
         "index": device.index,
         "bucket": device.bucket,
@@ -84,9 +102,8 @@ def listed(standing: Standing, *, as_json: bool) -> dict[str, Any]:
         "last_contact": when(device.last_seen),
         "cohort": standing.turn,
         "reason": standing.answer.reason,
+        **spending(standing.facts.account),
     }
-    account = standing.facts.account
-    return row | (spending(account) if as_json else {"budget": budget_text(account)})
 
 
 def spending(account: AccountRow | None) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from gossamer.errors import ConfigError
 if TYPE_CHECKING:
     from gossamer.firmware_profiles import LinkProfile, Profiles
     from gossamer.firmware_profiles.fleet_plan import Fleet, Group
-    from gossamer.firmware_profiles.planner import CodecPlan, ModelPlan, Wish
+    from gossamer.firmware_profiles.planner import CodecPlan, ModelPlan, Progress, Wish
     from gossamer.firmware_profiles.units import Price
 
+LARGE = 200_000
+"""Parameters from which on the codecs take seconds."""
 DEVICES = 100
 """Of a fleet whose size nobody says: a number in the manifest, no more."""
 
@@ -57,7 +59,8 @@ def answers(question: ModelQuestion) -> dict[str, Answer]:
         return _fleet_answers(question, profiles)
     if question.device is None or question.link is None:
         raise ConfigError("--model: expected --device and --link too; gossamer profiles list shows what there is")
-    plan = plan_model(_wish(question, profiles, question.device, question.link))
+    wish = _wish(question, profiles, question.device, question.link)
+    plan = plan_model(wish, _progress(wish))
     _write_plans(question, [plan])
     return {
         "question": question_part(plan),
@@ -133,6 +136,7 @@ def recommendation_part(plan: ModelPlan) -> dict[str, Any]:
         "local_epochs": plan.local_epochs,
         "why": plan.why,
         "rounds_a_month": best.rounds_month,
+        "envelope_bytes": best.round.total - best.encoded.sizes.update - best.encoded.sizes.delta,
         "idle_bytes_a_month": idle,
         "idle_joules_a_month": figure(plan.idle_joules),
         "instead": other,
@@ -176,6 +180,13 @@ def _wish(question: ModelQuestion, profiles: Profiles, device: str, link: str) -
             poll_seconds=int(agent["manifest_poll_seconds"]),
         ),
     )  # fmt: skip
+
+
+def _progress(wish: Wish) -> Progress:
+    """Say which codec is being tried, of models with which that takes a while."""
+    if wish.layout.size < LARGE:
+        return lambda *_: None
+    return lambda codec, number, count: note(f"[{number}/{count}] {codec}")
 
 
 def _plan_bytes(question: ModelQuestion, classes: Sequence[str]) -> int:
@@ -227,7 +238,8 @@ def _fleet_answers(question: ModelQuestion, profiles: Profiles) -> dict[str, Ans
     plans = []
     for number, group in enumerate(fleet.groups, start=1):
         note(f"group {number} of {len(fleet.groups)}: {group.name}")
-        plans.append((group, plan_model(_group_wish(question, profiles, fleet, group))))
+        wish = _group_wish(question, profiles, fleet, group)
+        plans.append((group, plan_model(wish, _progress(wish))))
     _write_plans(question, [plan for _, plan in plans])
     whole = total(plans)
     prices = ", ".join(f"{figure(amount):g} {currency}" for currency, amount in whole.prices_month.items())

@@ -14,6 +14,7 @@ the fewest bytes times rounds, or, where nobody bills bytes, with the least time
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gossamer.compression import auto
@@ -35,6 +36,7 @@ CODECS = ("fp32", "q8", "rot4:ls", "rot1:ls", "topk:0.01/q4", "ternary:0.05", "t
 HIST_SHARE = 0.004
 COPIES = 6
 """Vectors of the model's size that a fit holds at once: weights, gradients, delta, residual, what the codec makes."""
+Progress = Callable[[str, int, int], None]
 MOST_FIT_SECONDS = 3600
 """An agent ends a fit after this (``fit_timeout_seconds``)."""
 
@@ -122,8 +124,12 @@ class ModelPlan:
         return self.child_mib <= self.wish.device.memory_mib // 2
 
 
-def plan_model(wish: Wish) -> ModelPlan:
-    """Price every codec and recommend one; raises `InputError` for a model or a fleet that is none."""
+def plan_model(wish: Wish, progress: Progress = lambda *_: None) -> ModelPlan:
+    """Price every codec and recommend one; ``progress`` hears codec, its number and their count.
+
+    Raises:
+        InputError: a model or a fleet that is none, or that no codec makes small enough.
+    """
     if wish.layout.size < 1:
         raise InputError("expected a model with at least one parameter")
     maker = UpdateMaker(wish.layout, seed=0)
@@ -131,21 +137,25 @@ def plan_model(wish: Wish) -> ModelPlan:
     epochs = _epochs(wish, choice)
     ways = [(spec, spec) for spec in (*CODECS, *_hist(wish.layout), *wish.codecs)]
     ways.append((choice.codec_up, choice.codec_down))
-    plans = tuple(
-        plan for up, down in dict.fromkeys(ways) if (plan := _priced(wish, maker, up, down, epochs, choice.batch_size))
-    )
+    plans: list[CodecPlan] = []
+    different = dict.fromkeys(ways)
+    for number, (up, down) in enumerate(different, start=1):
+        progress(up, number, len(different))
+        plan = _priced(wish, maker, up, down, epochs, choice.batch_size)
+        plans += [plan] if plan is not None else []
     if not plans:
         raise InputError(f"a model of {wish.layout.size:,} parameters fits {MAX_OBJECT_BYTES:,} bytes with no codec")
     best, why = recommended(wish, plans)
-    alone, _ = recommended(wish, tuple(plan for plan in plans if not plan.encoded.has_history))
+    alone, _ = recommended(wish, [plan for plan in plans if not plan.encoded.has_history])
     idle = _model(wish, best.encoded, epochs, choice.batch_size).idle_month()
     memory = wish.device.child_rss_mib + math.ceil(COPIES * 4 * wish.layout.size / 2**20)
     other = replace(wish, habits=replace(wish.habits, stays=not wish.habits.stays))
     turned = _priced(other, maker, best.codec, best.codec_down, epochs, choice.batch_size)
     assert turned is not None  # noqa: S101 - the same bodies as before
     return ModelPlan(
-        wish, epochs, choice.batch_size, plans, best, why, alone, idle, idle_joules(wish), memory, turned.rounds_month
-    )
+        wish, epochs, choice.batch_size, tuple(plans), best, why, alone, idle, idle_joules(wish), memory,
+        turned.rounds_month,
+    )  # fmt: skip
 
 
 def train_seconds(wish: Wish, epochs: int, batch: int) -> float:
@@ -182,7 +192,7 @@ def idle_joules(wish: Wish) -> float:
     return radio_joules(wish.link, model.idle_month(), wakes)
 
 
-def recommended(wish: Wish, plans: tuple[CodecPlan, ...]) -> tuple[CodecPlan, str]:
+def recommended(wish: Wish, plans: Sequence[CodecPlan]) -> tuple[CodecPlan, str]:
     """The codec to take, and the reason with the numbers that decided."""
     affordable = [plan for plan in plans if plan.rounds_month is None or plan.rounds_month >= 1]
     by_bytes = wish.budget is not None or wish.link.metered
@@ -197,7 +207,7 @@ def recommended(wish: Wish, plans: tuple[CodecPlan, ...]) -> tuple[CodecPlan, st
     own = f"{best.round.total:,} bytes" if by_bytes else f"{cost(best) / best.rounds_factor:,.1f} s"
     why = (
         f"{best.codec} takes {own} a round and an estimated {best.rounds_factor:.2f} times the rounds of {full.codec}: "
-        f"1/{cost(full) / cost(best):,.1f} of its {what} to the same accuracy"
+        f"{100 * cost(best) / cost(full):.2g} % of its {what} to the same accuracy"
     )
     if not affordable:
         why += "; but the budget does not pay for one round a month: raise it, or let the device connect for each round"

@@ -10,13 +10,14 @@ apart.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import paho.mqtt.client as paho
 
-from gossamer.errors import BrokerUnreachable
+from gossamer.errors import BrokerUnreachable, InputError
 from gossamer.mqtt.account import ByteAccount, packet_bytes
 from gossamer.mqtt.host_client import HostClient
 from gossamer.mqtt.link import Handler
@@ -25,6 +26,9 @@ from gossamer.mqtt.settings import Will
 from gossamer.mqtt.sockets import Stop
 
 Call = Callable[[Callable[[], None]], object]
+
+#: Clients with an agent: a second one would take the callbacks of the fleet's common topics from the first.
+_TAKEN: weakref.WeakSet[paho.Client] = weakref.WeakSet()
 
 #: A PUBACK, header and packet identifier; with MQTT 5 too, as long as it says success.
 _PUBACK_BYTES = 4
@@ -46,6 +50,9 @@ class SharedLink:
         self, client: paho.Client, handler: Handler, *, call: Call = at_once,
         closing: Callable[[int], None] = lambda _fd: None,
     ) -> None:  # fmt: skip
+        if client in _TAKEN:
+            raise InputError("an agent shares this client already: one client for each, since they share topics")
+        _TAKEN.add(client)
         self._client = client
         self._handler = handler
         self._closing = closing
@@ -58,7 +65,7 @@ class SharedLink:
         self._waiting: dict[int, tuple[int, paho.MQTTMessageInfo]] = {}  # packet identifier -> our number
         self._account = ByteAccount()
         self._closed = False
-        call(self._host.attach)
+        self._do(self._host.attach)
 
     # -- as MqttLink ---------------------------------------------------------------------------------------
 
@@ -96,7 +103,8 @@ class SharedLink:
         filters = tuple(sorted(self._filters)) if self.is_connected else ()
         if filters:
             self._count_unsubscribe(filters)
-        self._call(partial(self._leave, filters))
+        self._do(partial(self._leave, filters))
+        _TAKEN.discard(self._client)
         was_connected, self._connection = self.is_connected, None
         self._closing(self._mailbox.fileno())
         self._mailbox.close()
@@ -137,7 +145,7 @@ class SharedLink:
         self._next += 1
         self._count("up", "publish", packet_bytes(topic, payload, qos, five=self._five) - len(payload))
         self._count("up", "payload", len(payload))
-        self._call(partial(self._publish, self._next, topic, payload, qos, retain))
+        self._do(partial(self._publish, self._next, topic, payload, qos, retain))
         return self._next
 
     def subscribe(self, *filters: str, qos: int = 1) -> None:
@@ -146,18 +154,25 @@ class SharedLink:
             self._filters.update(filters)
             self._count("up", "subscribe", 4 + self._five + sum(3 + len(each.encode()) for each in filters))
             self._count("down", "subscribe", 4 + self._five + len(filters))
-            self._call(partial(self._subscribe, filters, qos))
+            self._do(partial(self._subscribe, filters, qos))
 
     def unsubscribe(self, *filters: str) -> None:
         """End subscriptions in one packet."""
         if filters:
             self._filters.difference_update(filters)
             self._count_unsubscribe(filters)
-            self._call(partial(self._unsubscribe, filters))
+            self._do(partial(self._unsubscribe, filters))
 
     def account(self) -> ByteAccount:
         """Bytes of our own MQTT packets by cause; nothing of what carries them."""
         return self._account + ByteAccount()
+
+    def _do(self, function: Callable[[], None]) -> None:
+        """Have something done to the client; an event loop that has ended says so, and takes the connection with it."""
+        try:
+            self._call(function)
+        except RuntimeError as error:
+            self._mailbox.put(partial(self._lost, f"the application no longer drives its client ({error})"))
 
     # -- in the thread that drives the client --------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 
 from gossamer.agent import contact as contact_module
@@ -21,12 +22,15 @@ from gossamer.agent import thrift
 from gossamer.agent.config import load
 from gossamer.agent.gatekeeper import Gatekeeper
 from gossamer.agent.service import Agent
+from gossamer.agent.store import read_ledger
 from gossamer.agent.work import first_model
+from gossamer.aggregator.job_settings import PlanSettings
 from gossamer.aggregator.jobs import create_job
 from gossamer.aggregator.store import Store, absences, accounts, devices, rounds
 from gossamer.aggregator.store.absences import AbsenceRow
 from gossamer.broker_bridge.server import serve
 from gossamer.broker_bridge.settings import BridgeSettings
+from gossamer.compression import codec
 from gossamer.wire.codes import Absence
 from tests.aggregator.fleets import FLEET_KEY, job_settings, key_of
 from tests.broker_bridge.desk import TOPICS
@@ -99,7 +103,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     store = Store.open(tmp_path / "store.db")
     with store.write() as db:
         devices.enroll(db, NAME, key_of(NAME).public_key().public_bytes_raw())
-    settings = job_settings(cohorts=1, rounds=8, codec_up="fp32", codec_down="fp32")
+    plans = (("pi-4", PlanSettings("q8")), ("pi-zero-2w", PlanSettings("rot1")))
+    settings = job_settings(cohorts=1, rounds=8, codec_up="fp32", codec_down="fp32", plans=plans)
     model = first_model(Tiny(40), settings.seed, settings.cycle)
     create_job(store, settings, model.weights, model.layout)
     with mosquitto(tmp_path / "broker") as listening, _server(store, listening):
@@ -153,6 +158,10 @@ def test_a_low_battery_is_told_and_a_charged_one_takes_part(world: World, monkey
         assert later
     with world.store.read() as db:
         account = accounts.latest(db)[NAME]
+        sizes = {len(codec(spec).encode(np.ones(43), seed=0)): spec for spec in ("fp32", "q8", "rot1")}
+        sent = read_ledger(world.directory / "state").counters
+    length = sent["body_bytes_up"] / sent["rounds_counted"]
+    assert sizes.get(round(length)) == "rot1", "the plan of its class came with the manifest, and the bridge counted it"
     assert (account.budget_bytes, account.profile) == (0, "pi-zero-2w")
     assert account.spent_bytes > 0
 

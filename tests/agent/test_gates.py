@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer.agent import budget, gates, probes
+from gossamer.agent import budget, failures, gates, probes
 from gossamer.agent.commands import KEPT_BYTES, Command
 from gossamer.agent.config import GateSettings, defaults
+from gossamer.agent.failures import tellable
 from gossamer.agent.gatekeeper import Gatekeeper
 from gossamer.agent.gates import NOT_LOOKED, Readings, Refusal, one_line, unread, verdict
 from gossamer.agent.goodput import RATE_FROM_BYTES
@@ -485,8 +486,9 @@ def test_a_failed_fit_and_an_update_not_drawn_are_said_too(device: Device, serve
     device.hold_training = []
     device.receive("m", server.manifest())
     device.take()
-    device.run(device.session.training_failed("NaN in the loss:\nlower the learning rate", device.now))
-    assert absences(device.take()) == [Absent(JOB, 0, Absence.TRAINING, "NaN in the loss: lower the learning rate")]
+    device.run(device.session.training_failed("KeyError: 'Jane Doe' (trainer.py:7)", device.now))
+    assert absences(device.take()) == [Absent(JOB, 0, Absence.TRAINING, "KeyError; the log has more")]
+    assert any("Jane Doe" in line.text for line in device.log)
     server.advance()
     device.receive("m", server.manifest())
     for payload in device.take():
@@ -495,6 +497,28 @@ def test_a_failed_fit_and_an_update_not_drawn_are_said_too(device: Device, serve
     assert device.session.state is State.TRAINING
     device.run(device.session.abstained("an update of length 0.1 was not drawn this time", device.now))
     assert absences(device.take()) == [Absent(JOB, 1, Absence.ABSTAINED, "")]
+
+
+SAID = {
+    "the fit took longer than fit_timeout_seconds = 3600 and was ended: ask for fewer": "fit_timeout_seconds = 3600",
+    "the training process was ended by SIGKILL (out of memory?): row Jane Doe": "SIGKILL (out of memory?)",
+    "the training process ended with exit code 3: Jane Doe": "exit code 3",
+    "out of memory; see fit_memory_bytes": "out of memory",
+    "the loss became nan in local epoch 1 of 5, step 3, with learning rate 0.1": "epoch 1 of 5, step 3",
+    "the loss became Jane in local epoch 1": "the fit failed",
+    "my.module.BadRow: Jane": "the fit failed",
+    "Jane Doe Error: no": "the fit failed",
+    "SensorError: Jane": "SensorError",
+    "": "the fit failed",
+}
+
+
+@pytest.mark.parametrize("detail", SAID)
+def test_what_is_told_of_a_failure_quotes_no_data(detail: str) -> None:
+    said = tellable(detail)
+    assert SAID[detail] in said
+    assert "Jane" not in said
+    assert one_line(said) == said
 
 
 def test_settings_of_gates(tmp_path: Path) -> None:
@@ -512,7 +536,7 @@ def test_settings_of_gates(tmp_path: Path) -> None:
         settings(tmp_path, profile="Pi Zero")
 
 
-@pytest.mark.parametrize("module", [budget, gates, probes])
+@pytest.mark.parametrize("module", [budget, failures, gates, probes])
 def test_examples_in_docstrings(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 

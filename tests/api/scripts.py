@@ -54,10 +54,12 @@ def write(directory: Path, text: str, name: str = "train.py") -> Path:
     return path
 
 
-def python(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+def python(
+    *arguments: str | Path, cwd: Path, interpreter: str | Path = sys.executable, **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        [str(interpreter), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "", **environment},
     )  # fmt: skip
 
 

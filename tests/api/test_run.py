@@ -23,6 +23,7 @@ from tests.agent.server_side import ServerSide
 from tests.agent.test_service import MAX_IDLE_MIB, Bridge, configuration, stop
 from tests.agent.tiny import make
 from tests.brokers import Listening, mosquitto
+from tests.environments import python_of
 
 from .scripts import HEAVY, answer, python, write
 
@@ -64,6 +65,27 @@ def test_the_script_becomes_a_small_agent(tmp_path: Path, bridge: Bridge, listen
     assert np.allclose(update, 0.25, atol=2.0 ** -(lattice.LATTICE_BITS - 1))
 
 
+@pytest.mark.system
+@pytest.mark.timeout(600)  # the environment may have to be made
+def test_what_a_torch_script_has_imported_leaves_the_memory(
+    tmp_path: Path, bridge: Bridge, listening: Listening
+) -> None:
+    configuration(tmp_path, listening.port)
+    tell = "    print(open('/proc/self/status').read().split('VmRSS:')[1].split()[0], flush=True)\n    Agent("
+    write(tmp_path, HEAVY.replace("import numpy as np", "import numpy as np\nimport torch").replace("    Agent(", tell))
+    process = python("train.py", cwd=tmp_path, interpreter=python_of("torch"))
+    bridge.serve(lambda: 0 in bridge.server.counted, 60.0)
+    time.sleep(0.3)
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    process.send_signal(signal.SIGTERM)
+    out, log = process.communicate(timeout=10)
+    assert process.returncode == 0, log
+    before, after = int(out.split()[-1]), int(status.split("VmRSS:")[1].split()[0])
+    print(f"RSS of the script {before / 1024:.0f} MiB, of the idle agent {after / 1024:.1f} MiB")
+    assert before > 300 * 1024
+    assert after <= MAX_IDLE_MIB * 1024
+
+
 def test_without_its_guard_it_says_so(tmp_path: Path, bridge: Bridge, listening: Listening) -> None:
     configuration(tmp_path, listening.port)
     write(tmp_path, HEAVY.replace('if __name__ == "__main__":', "if True:"))
@@ -93,6 +115,7 @@ def test_who_would_be_missed_is_asked(tmp_path: Path) -> None:
     assert "and with it your session" in err
 
 
+@pytest.mark.system
 def test_a_blocked_signal_ends_it_all_the_same(tmp_path: Path, bridge: Bridge, listening: Listening) -> None:
     configuration(tmp_path, listening.port)
     blocking = "    import signal\n    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n    Agent("
@@ -112,6 +135,7 @@ def test_the_command_line_keeps_interpreter_and_options(monkeypatch: pytest.Monk
         replacing.command(tmp_path / "a.toml", None)
 
 
+@pytest.mark.system
 def test_a_package_found_by_the_path_alone_is_found_again(tmp_path: Path) -> None:
     """No PYTHONPATH, a working directory of its own: the script's own sys.path led to the package."""
     root = str(package_root())

@@ -19,6 +19,7 @@ from tests.brokers import HOST, mosquitto
 from .scripts import python, write
 
 
+@pytest.mark.system
 def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     port = free_port()
     write(tmp_path, f"import gossamer\ngossamer.serve('state', page='{HOST}:{port}')\nprint('after')\n", "server.py")

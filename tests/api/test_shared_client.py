@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ from gossamer.wire import messages as msg
 from tests.agent.server_side import ServerSide
 from tests.agent.test_service import Bridge, configuration, undisturbed_bodies
 from tests.brokers import BROKERS, HOST, Listening
+
+from .scripts import python, write
 
 OWN = "pump/17/pressure"
 
@@ -113,7 +117,7 @@ def running(application: Application, how: str) -> Iterator[None]:
         end()
 
 
-@pytest.fixture(params=["mosquitto", "embedded"])
+@pytest.fixture(params=["mosquitto", pytest.param("embedded", marks=pytest.mark.system)])
 def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listening]:
     with BROKERS[request.param](tmp_path / "broker") as broker:
         yield broker
@@ -141,7 +145,7 @@ def bridging(listening: Listening, **server: Any) -> Iterator[Bridge]:
         ("loop_start", CallbackAPIVersion.VERSION2, paho.MQTTv311),
         ("loop_forever", CallbackAPIVersion.VERSION1, paho.MQTTv311),
         ("loop", CallbackAPIVersion.VERSION2, paho.MQTTv5),
-        ("loop_start", CallbackAPIVersion.VERSION1, paho.MQTTv5),
+        pytest.param("loop_start", CallbackAPIVersion.VERSION1, paho.MQTTv5, marks=pytest.mark.system),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Callback API version 1:DeprecationWarning")
@@ -195,6 +199,7 @@ def test_the_connection_breaks_in_the_middle_of_an_upload(
             bridge.announce()
             bridge.serve(lambda: caplog.text.count("update counted") == 2)
     assert application.disconnects == 2
+    assert caplog.text.count("the application's client has lost its connection") == 1
     assert list(bridge.server.counted) == [0, 1]
     counters = read_ledger(tmp_path / "state").counters
     assert counters["rounds_counted"] == 2
@@ -210,6 +215,9 @@ def test_the_application_comes_later_and_the_broker_dies_meanwhile(tmp_path: Pat
     assert agent.is_running  # patient: to connect is the application's business
     with bridging(mosquitto) as bridge, running(application, "loop_start"):
         bridge.serve(lambda: 0 in bridge.server.counted)
+        birth = msg.parse(bridge.births[0])
+        assert isinstance(birth, msg.Birth)
+        assert birth.boot == 1  # and was not attempted over and over
         mosquitto.kill()
         mosquitto.start()
         bridge.link.abort("the broker died")
@@ -290,8 +298,96 @@ def test_what_is_counted_is_what_passed(tmp_path: Path, mosquitto: Listening) ->
     assert set(up) == {"payload", "publish", "puback", "subscribe"}  # of the application's connection, nothing
 
 
+def test_a_loop_that_ends_before_the_agent(tmp_path: Path, mosquitto: Listening) -> None:
+    """`call` raises then, as asyncio's does; the agent waits, and stops when it is told to."""
+    application, ended = Application(mosquitto.port), threading.Event()
+
+    def call(function: Callable[[], None]) -> None:
+        if ended.is_set():
+            raise RuntimeError("Event loop is closed")
+        function()
+
+    with bridging(mosquitto) as bridge, running(application, "loop_start"):
+        agent = Agent(configuration(tmp_path, 1), client=application.client, call=call)
+        with agent:
+            bridge.serve(lambda: 0 in bridge.server.counted)
+            ended.set()
+            bridge.server.advance()
+            bridge.announce()
+            application.own_traffic_goes_on(bridge)
+            assert agent.is_running
+        assert agent.error is None
+
+
+def test_one_agent_for_one_client(tmp_path: Path, mosquitto: Listening) -> None:
+    application = Application(mosquitto.port)
+    config = configuration(tmp_path, 1)
+    second = tmp_path / "second.toml"
+    second.write_text(config.read_text().replace('"state"', '"second"'))
+    with running(application, "loop_start"):
+        with Agent(config, client=application.client):
+            other = Agent(second, client=application.client)
+            end = time.monotonic() + 10
+            while other.error is None and time.monotonic() < end:  # until the first one has it
+                with contextlib.suppress(InputError):
+                    other.stop()
+                other.start()
+                time.sleep(0.2)
+            with pytest.raises(InputError, match="one client for each"):
+                other.stop()
+        with Agent(second, client=application.client) as third:  # it is free again
+            time.sleep(0.3)
+            assert third.is_running
+
+
 def test_what_is_no_client() -> None:
     with pytest.raises(InputError, match=r"expected a paho\.mqtt"):
         Agent("a.toml", client=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="belongs to client"):
         Agent("a.toml", call=print)
+
+
+APPLICATION = """
+import sys
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from gossamer import Agent
+from tests.agent.tiny import make
+
+if __name__ == "__main__":
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="application")
+    client.connect("127.0.0.1", int(sys.argv[1]), 60)
+    client.loop_start()
+    Agent("agent.toml", make, client=client).run()
+    client.disconnect()
+    client.loop_stop()
+    print("ended")
+"""
+
+
+@pytest.mark.system
+def test_an_application_that_is_killed_at_random(tmp_path: Path, mosquitto: Listening) -> None:
+    """With its agent in it: every round is counted once, and is what it would have been."""
+    configuration(tmp_path, 1)
+    write(tmp_path, APPLICATION, "application.py")
+    with bridging(mosquitto) as bridge:
+        server = bridge.server
+        for pause in (0.7, 1.1, 0.9, 1.4, 1.2):
+            process = python("application.py", str(mosquitto.port), cwd=tmp_path)
+            end = time.monotonic() + pause
+            bridge.serve(lambda end=end: time.monotonic() > end)
+            process.kill()
+            process.communicate()
+            if server.round in server.counted and server.round < 3:
+                server.advance()
+                bridge.announce()
+        process = python("application.py", str(mosquitto.port), cwd=tmp_path)
+        while server.round < 3 or 3 not in server.counted:
+            bridge.serve(lambda: server.round in server.counted)
+            if server.round < 3:
+                server.advance()
+                bridge.announce()
+        process.send_signal(signal.SIGTERM)
+        out, log = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, "ended\n"), log
+    assert list(server.counted.values()) == undisturbed_bodies(4)

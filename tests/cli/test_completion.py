@@ -110,9 +110,8 @@ def test_completing_loads_nothing_that_takes_long() -> None:
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_are_given_a_script(shell: str) -> None:
-    script = Path(sys.executable).with_name("gossamer")
-    environment = {**os.environ, "_GOSSAMER_COMPLETE": f"source_{shell}"}
-    shown = subprocess.run([script], env=environment, capture_output=True, text=True)
-    assert "_GOSSAMER_COMPLETE" in shown.stdout
-    assert "gossamer" in shown.stdout
+def test_other_shells_are_given_a_script(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    monkeypatch.setenv("_GOSSAMER_COMPLETE", f"source_{shell}")
+    shown = run().out
+    assert "_GOSSAMER_COMPLETE" in shown
+    assert "gossamer" in shown

@@ -24,7 +24,8 @@ from tests.agent.tiny import Tiny
 from tests.brokers import HOST, Listening, mosquitto
 
 TRAINER = "tests.agent.tiny:Tiny"
-DEVICES = ("pump-1", "pump-2")
+DEVICES = ("pump-1", "pump-2", "pump-3")
+"""The last is revoked by the test that needs one which is."""
 SOON = ("[broker]", "[broker]\nconnect_timeout_seconds = 2")
 """A change of a configuration that waits for answers no longer than this, where none is to come."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from gossamer.agent.config import load
 from gossamer.doctor import device
 
 from .site import SOON, by_name, failing, site
 
 
+@pytest.mark.system
 def test_topics_that_are_not_allowed(tmp_path: Path) -> None:
     with site(tmp_path / "site") as here:
         config = load(here.config(tmp_path / "a.toml", "pump-1", SOON), {})

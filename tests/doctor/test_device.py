@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gossamer.agent.config import load
 from gossamer.doctor import device, runtime
+from gossamer.doctor.broker import Heard, pump
 from gossamer.doctor.finding import Finding, Level
 from gossamer.fleet.enrolment import revoke
 from gossamer.fleet.keys import fingerprint
+from gossamer.mqtt import MqttLink
 
-from .site import TRAINER, Site, by_name, failing, site
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site(tmp_path_factory.mktemp("doctor") / "site") as made:
-        yield made
+from .site import DEVICES, TRAINER, Site, by_name, failing
 
 
 def look(config: Path, **options: bool) -> dict[str, Finding]:
     return by_name(device.examine(config, {}, time.time(), **options))
+
+
+def at_the_broker(config: Path) -> dict[str, Finding]:
+    """The steps towards the broker only: no trainer is made."""
+    return by_name(device._broker(load(config, {}), time.time(), []))
 
 
 def test_a_device_that_is_well(here: Site, tmp_path: Path) -> None:
@@ -42,12 +42,23 @@ def test_a_device_that_is_well(here: Site, tmp_path: Path) -> None:
 def test_looking_changes_nothing_at_the_server(here: Site, tmp_path: Path) -> None:
     from gossamer.aggregator.store import Store, devices, rejections
 
-    look(here.config(tmp_path / "a.toml"))
+    at_the_broker(here.config(tmp_path / "a.toml"))
     store = Store.open(here.files.store)
     with store.read() as db:
         assert rejections.every(db) == []
-        assert [(each.online, each.last_seen) for each in devices.every(db)] == [(False, 0.0)] * 2
+        assert [(each.online, each.last_seen) for each in devices.every(db)] == [(False, 0.0)] * len(DEVICES)
     store.close()
+
+
+def test_the_agent_beside_it_keeps_its_connection(here: Site, tmp_path: Path) -> None:
+    config = here.config(tmp_path / "a.toml")
+    heard = Heard()
+    agent = MqttLink(load(config, {}).mqtt(), heard)
+    agent.connect()
+    at_the_broker(config)
+    agent.subscribe(load(config, {}).wire_topics().shared_topic("m"))
+    assert pump(agent, lambda: bool(heard.messages), 5.0), "its own connection still brings the manifest"
+    agent.disconnect()
 
 
 def test_its_key_has_the_fingerprint_that_the_server_enrolled(here: Site, tmp_path: Path) -> None:
@@ -58,14 +69,14 @@ def test_its_key_has_the_fingerprint_that_the_server_enrolled(here: Site, tmp_pa
         enrolled = devices.get(db, "pump-1")
     store.close()
     assert enrolled is not None
-    found = look(here.config(tmp_path / "a.toml"))
+    found = by_name(device.keys(load(here.config(tmp_path / "a.toml"), {})))
     assert found["key"].found.endswith(fingerprint(enrolled.public_key))
 
 
 def test_a_wrong_password(here: Site, tmp_path: Path) -> None:
     other = here.files.device("pump-2").read_text().split('password = "')[1].split('"')[0]
     mine = here.files.device("pump-1").read_text().split('password = "')[1].split('"')[0]
-    found = look(here.config(tmp_path / "a.toml", "pump-1", (mine, other)))
+    found = at_the_broker(here.config(tmp_path / "a.toml", "pump-1", (mine, other)))
     assert failing(found) == {"broker login"}
     assert "user 'pump-1' is refused: Not authorized" in found["broker login"].found
     assert "password" in found["broker login"].mend
@@ -75,15 +86,15 @@ def test_a_closed_port(here: Site, tmp_path: Path) -> None:
     from gossamer.broker import free_port
 
     port = (f"port = {here.broker.port}", f"port = {free_port()}")
-    found = look(here.config(tmp_path / "a.toml", "pump-1", port))
+    found = at_the_broker(here.config(tmp_path / "a.toml", "pump-1", port))
     assert failing(found) == {"broker port"}
     assert "Connection refused" in found["broker port"].found
 
 
 def test_a_name_that_does_not_resolve(here: Site, tmp_path: Path) -> None:
     host = ('host = "127.0.0.1"', 'host = "broker.invalid"'), ("insecure = false", "insecure = true")
-    found = look(here.config(tmp_path / "a.toml", "pump-1", *host))
-    assert "broker address" in failing(found)
+    found = at_the_broker(here.config(tmp_path / "a.toml", "pump-1", *host))
+    assert failing(found) == {"broker address"}
     assert "broker.invalid does not resolve" in found["broker address"].found
 
 
@@ -103,13 +114,13 @@ def test_a_configuration_that_cannot_be(here: Site, tmp_path: Path) -> None:
 
 def test_a_key_that_is_none(here: Site, tmp_path: Path) -> None:
     key = here.files.device("pump-1").read_text().split('device_key = "')[1].split('"')[0]
-    found = look(here.config(tmp_path / "a.toml", "pump-1", (key, key[:-2])))
-    assert failing(found) == {"key"}
+    config = load(here.config(tmp_path / "a.toml", "pump-1", (key, key[:-2])), {})
+    assert failing(by_name(device.keys(config))) == {"key"}
 
 
 def test_another_fleets_key(here: Site, tmp_path: Path) -> None:
     key = here.files.device("pump-1").read_text().split('fleet_public_key = "')[1].split('"')[0]
-    found = look(here.config(tmp_path / "a.toml", "pump-1", (key, "11" * 32)))
+    found = at_the_broker(here.config(tmp_path / "a.toml", "pump-1", (key, "11" * 32)))
     assert failing(found) == {"fleet key"}
     assert "not signed by fleet_public_key" in found["fleet key"].found
 
@@ -143,9 +154,9 @@ def test_a_trainer_that_cannot_train(here: Site, tmp_path: Path, mode: str, word
 
 
 def test_a_device_the_server_has_revoked(here: Site, tmp_path: Path) -> None:
-    config = here.config(tmp_path / "a.toml", "pump-2")
-    revoke(here.files, "pump-2")  # the broker has not read its files again
-    found = look(config)
+    config = here.config(tmp_path / "a.toml", "pump-3")
+    revoke(here.files, "pump-3")  # the broker has not read its files again
+    found = at_the_broker(config)
     assert failing(found) == {"broker topics"}
     assert "revoked" in found["broker topics"].found
-    assert "gossamer fleet enroll pump-2" in found["broker topics"].mend
+    assert "gossamer fleet enroll pump-3" in found["broker topics"].mend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_boards(tmp_path: Path, model: str, name: str):
     assert found.device.name == name
     assert model in found.why
     assert (machine.cores, machine.memory_mib, machine.cpu) == (2, 427, "Some CPU")
+
+
+def test_the_longest_text_decides(tmp_path: Path):
+    board = next(each for each in DEVICES if each.name == "pi-4")
+    lite = replace(board, name="lite", matches=("Raspberry Pi Compute Module 4 L",))
+    machine = read_machine(root(tmp_path, "Raspberry Pi Compute Module 4 Lite Rev 1.1"), "aarch64")
+    for order in ([*DEVICES, lite], [lite, *DEVICES]):
+        assert detect(machine, order).device == lite
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ class Case:
 
 
 CASES = (
-    Case("small", (20, 10, 4), "rot1"),
-    Case("middle", (64, 64, 10), "ternary:0.05"),
+    Case("small", (20, 10, 4), "fp32"),
+    Case("middle", (64, 64, 10), "ternary:0.2"),
     Case("large", (784, 128, 10), "rot1"),
 )
 

@@ -90,6 +90,8 @@ class Container:
     root: Path
     name: str
     log: Path
+    shown: dict[Path, str] = field(default_factory=dict)
+    """Directories of the host that can be read in it, and where."""
     _nspawn: subprocess.Popen[bytes] | None = field(default=None)
 
     def boot(self) -> None:
@@ -97,7 +99,8 @@ class Container:
         with self.log.open("ab") as log:
             self._nspawn = subprocess.Popen(
                 ["systemd-nspawn", "-D", str(self.root), "--register=no", "--keep-unit", "-M", self.name,
-                 "--console=pipe", "--resolv-conf=off", "-b"],
+                 "--console=pipe", "--resolv-conf=off", "-b",
+                 *(f"--bind-ro={host}:{inside}" for host, inside in self.shown.items())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         end = time.monotonic() + BOOT_SECONDS

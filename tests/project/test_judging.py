@@ -49,8 +49,6 @@ def test_the_newest_version_over_all_devices() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (child("tests.agent.tiny:nothing"), "without a method"),
-        (child("absent:make"), "no module named absent"),
         (child("tests.project.test_judging:silent"), "tells no 'accuracy'"),
         (child("tests.project.test_judging:leaving"), "exit code 5"),
     ],

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy
 
 from tests.brokers import mosquitto
 from tests.lab.namespaces import REPOSITORY
@@ -66,6 +67,11 @@ name = "counting"
 rounds = {ROUNDS}
 codec_up = "fp32"
 codec_down = "fp32"
+"""
+
+#: In the place of a virtual environment: the test's own packages, with the Python of the container.
+SERVER = """#!/bin/sh
+PYTHONPATH=/opt/gossamer/source:/opt/gossamer/packages PYTHONDONTWRITEBYTECODE=1 exec python3 -m gossamer.cli "$@"
 """
 
 HASTE = f"[Service]\nWatchdogSec={WATCHDOG_SECONDS}\nRestartSec=1\nTimeoutAbortSec=5\n"
@@ -169,6 +175,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         server = subprocess.Popen(serve, cwd=directory, stdout=log, stderr=log)
         stack.callback(server.wait)
         stack.callback(server.kill)
+        packages = Path(sqlalchemy.__file__).parents[1]
+        machine.shown = {REPOSITORY: "/opt/gossamer/source", packages: "/opt/gossamer/packages"}
         machine.boot()
         yield Site(directory, machine, broker_pid, server)
 
@@ -227,14 +235,15 @@ def test_it_installs_and_waits_for_its_configuration(site: Site, packages: Path)
 def test_the_units_have_no_fault_and_little_exposure(site: Site) -> None:
     server = site.device.root / "opt/gossamer/bin/gossamer"
     server.parent.mkdir(parents=True)
-    server.write_text("#!/bin/sh\n")
+    server.write_text(SERVER)
     server.chmod(0o755)
     shutil.copy(REPOSITORY / "deploy/gossamer-server.service", site.device.root / "etc/systemd/system")
     for path in (f"/usr/lib/systemd/system/{UNIT}.service", "/etc/systemd/system/gossamer-server.service"):
         verified = site.device.run("systemd-analyze", "verify", "--man=no", path)
         assert verified.stderr == "", path  # a key that it does not know leaves the exit code at 0
         analyzed = site.device.run("systemd-analyze", "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", path)
-        print(analyzed.stdout.splitlines()[-1])
+        (exposure,) = re.findall(r"Overall exposure level .*: ([0-9.]+) ", analyzed.stdout)
+        assert f"**{exposure}**" in (REPOSITORY / "docs/service.md").read_text()
 
 
 def test_ready_and_a_round(site: Site) -> None:
@@ -247,7 +256,6 @@ def test_ready_and_a_round(site: Site) -> None:
     assert site.device.show(UNIT, "ActiveState") == "active"
     site.until("a round", lambda: site.version() >= 1)
     examined = site.device.run("gossamer-doctor", check=False)
-    print(examined.stdout)
     assert examined.returncode == 0, examined.stderr  # nothing fails
     os.kill(site.server.pid, signal.SIGSTOP)  # no further round for now
 
@@ -260,7 +268,7 @@ def test_what_the_service_may(site: Site) -> None:
     assert "CapEff:\t0000000000000000" in status
     assert "Seccomp:\t2" in status
     memory = int(site.device.show(UNIT, "MemoryMax"))
-    print(f"MemoryMax {memory} bytes, in use {site.device.show(UNIT, 'MemoryCurrent')}")
+    print(f"MemoryMax {memory} bytes; {re.findall(r'VmRSS:.*', status)[0]}")
     assert memory > 0
     state = site.device.root / "var/lib/private/gossamer"
     assert {path.name for path in state.iterdir()} >= {"agent.db"}
@@ -279,7 +287,9 @@ def test_a_hang_is_restarted(site: Site) -> None:
     site.until("a restart", lambda: site.restarts() == restarts + 1)
     site.until("ready again", lambda: site.device.show(UNIT, "ActiveState") == "active")
     assert site.device.show(UNIT, "MainPID") not in (before, "0")
-    assert "Watchdog timeout" in site.device.journal(UNIT)
+    journal = site.device.journal(UNIT)
+    assert "Watchdog timeout" in journal
+    assert "most recent call first" in journal  # where it hung
 
 
 def test_silence_on_the_link_is_no_hang(site: Site) -> None:
@@ -378,3 +388,19 @@ def test_removal_keeps_what_purge_takes(site: Site) -> None:
     for gone in ("etc/gossamer", "var/lib/private/gossamer", "var/lib/gossamer"):
         assert not os.path.lexists(root / gone), gone
     assert not list(root.glob(f"etc/systemd/system/*.wants/{UNIT}.service"))
+
+
+def test_the_servers_unit_serves(site: Site) -> None:
+    """The same fleet, now by the unit: it goes on where the server outside has ended."""
+    site.server.terminate()
+    assert site.server.wait(20) == 0
+    root = site.device.root
+    site.device.run("useradd", "--system", "--home-dir", "/var/lib/gossamer-server", "gossamer")
+    shutil.copytree(site.directory / "state", root / "var/lib/gossamer-server")
+    site.device.run("systemctl", "start", "gossamer-server")
+    site.until("connected", lambda: "connected to 127.0.0.1" in site.device.journal("gossamer-server"), 30.0)
+    pid = site.device.show("gossamer-server", "MainPID")
+    assert "CapEff:\t0000000000000000" in site.device.run("cat", f"/proc/{pid}/status").stdout
+    site.device.run("systemctl", "stop", "gossamer-server")
+    assert site.device.show("gossamer-server", "Result") == "success"
+    assert site.device.show("gossamer-server", "ExecMainStatus") == "0"
