@@ -22,24 +22,30 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]  # the first run in
 EXAMPLES = ROOT / "examples"
 SCRIPTS = (("torch", "torch_script"), ("tflite", "tflite_script"), ("tflite-legacy", "tflite_script"))
 PARTS = (0, 1)
+MAX_IDLE_MIB = 45
 WAIT_SECONDS = 900.0
 
 
 @contextlib.contextmanager
-def running(name: str, command: list[Any], directory: Path, **variables: str) -> Iterator[None]:
+def running(name: str, command: list[Any], directory: Path, **variables: str) -> Iterator[int]:
     log = directory / f"{name}.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
             command, cwd=directory, stdout=output, stderr=output, env=environment_variables(**variables)
         )
     try:
-        yield
+        yield child.pid
         assert child.poll() is None, f"{name} has ended: {log.read_text()[-1500:]}"
         child.terminate()
         assert child.wait(20) == 0, log.read_text()[-1500:]
     finally:
         child.kill()
         child.wait()
+
+
+def resident_mib(pid: int) -> float:
+    """Of a process that was a script with a framework, and has become an agent without."""
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
 @pytest.mark.parametrize("script", ["torch_script", "tflite_script"])
@@ -69,17 +75,19 @@ def test_with_others_it_is_a_device(environment: str, script: str, tmp_path: Pat
         gossamer("job", "create", EXAMPLES / "digits.toml", "--trainer", f"{script}:trainer")
         serve = [sys.executable, "-m", "gossamer.cli", "serve", "--no-page", "--state", state]
         processes.enter_context(running("server", serve, tmp_path))
+        devices = []
         for part in PARTS:
             directory = tmp_path / f"device-{part}"
             directory.mkdir()
             gossamer("fleet", "enroll", directory.name, "--trainer", f"{script}:trainer", "--state-dir", directory)
             (state / "devices" / f"{directory.name}.toml").rename(directory / "gossamer.toml")
             command = [python_of(environment), EXAMPLES / f"{script}.py"]
-            processes.enter_context(running("device", command, directory, PART=str(part)))
+            devices.append(processes.enter_context(running("device", command, directory, PART=str(part))))
         deadline = time.monotonic() + WAIT_SECONDS
         while json.loads(gossamer("job", "list", "--json"))[0]["state"] != "finished":
             assert time.monotonic() < deadline, [log.read_text()[-800:] for log in tmp_path.rglob("*.log")]
             time.sleep(3)
+        assert [size for size in map(resident_mib, devices) if size > MAX_IDLE_MIB] == []
         gossamer("job", "export", "digits", tmp_path / "model.npz")
     judge = (
         "import sys, numpy as np\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,7 +118,13 @@ def broken() -> None:
 
 
 def failing(kind: str, how: str) -> Any:
-    """Factory for the child process."""
+    """Factory for the child process. Some fail in the factory itself."""
+    if how == "factory":
+        json.loads("{")  # deep in somebody else's code
+    if how == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if " " in how or "::" in how:
+        raise RuntimeError(how)
     own = part()
     if how == "nan":
         own.x[3, 5] = np.nan

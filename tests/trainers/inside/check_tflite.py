@@ -59,6 +59,9 @@ def test_a_fixed_batch_is_filled_and_held_to() -> None:
     start = free.initial(SEED)
     result = fixed.fit(start, config(local_epochs=1))
     assert (result.examples, result.steps) == (141, 9)
+    filled = list(fixed._batches(np.arange(141), 16))
+    assert [len(rows) for rows in filled] == [16] * 9
+    assert list(filled[-1][-4:]) == [140, 0, 1, 2]
     assert fixed.evaluate(result.weights) == free.evaluate(result.weights)
     with pytest.raises(TrainerFailed, match="batches of 16, and the job asks for 32"):
         fixed.fit(start, config(batch_size=32))
