@@ -136,6 +136,7 @@ def recommendation_part(plan: ModelPlan) -> dict[str, Any]:
         "local_epochs": plan.local_epochs,
         "why": plan.why,
         "rounds_a_month": best.rounds_month,
+        "envelope_bytes": best.round.total - best.encoded.sizes.update - best.encoded.sizes.delta,
         "idle_bytes_a_month": idle,
         "idle_joules_a_month": figure(plan.idle_joules),
         "instead": other,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,14 +58,16 @@ def train(
     chosen = with_devices(read_project(project), devices)
     wanted = Wanted(rounds, cohorts, local_epochs, learning_rate, codec, rule, method, seed)
     if dry_run:
-        emit_one(_plan(chosen, wanted, state), as_json=as_json)
+        _tell(_plan(chosen, wanted, state), as_json)
         return
     told = _elsewhere(chosen, wanted, state, output) if state is not None else _here(chosen, wanted, output)
-    if as_json:
-        sys.stdout.write(json.dumps(told, indent=2) + "\n")
-    else:
-        emit_one(told, as_json=False)
+    _tell(told, as_json)
     note(f"next: {output} is the trainer's arrays in order (numpy.load); README.md says how devices of your own join")
+
+
+def _tell(rows: dict[str, Any], as_json: bool) -> None:
+    """JSON has every key; for people, what there is nothing to say about is left out."""
+    emit_one(rows if as_json else {key: value for key, value in rows.items() if value is not None}, as_json=as_json)
 
 
 def _plan(project: Project, wanted: Wanted, state: Path | None) -> dict[str, Any]:

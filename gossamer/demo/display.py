@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -79,7 +79,8 @@ def panel(progress: Progress) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", justify="right")
     grid.add_column()
-    grid.add_row("round", Group(bar, Text(f"{progress.round} of {progress.rounds}   {progress.seconds:.0f} s")))
+    grid.add_row("round", bar)  # alone: on a terminal a bar ends no line
+    grid.add_row("", f"{progress.round} of {progress.rounds}   {progress.seconds:.0f} s")
     grid.add_row("fleet", fleet_line(progress))
     if last is not None:
         line = Text(f"{last.accuracy:.1%}", style="bold cyan")

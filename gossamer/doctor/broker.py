@@ -125,10 +125,14 @@ def largest(settings: MqttSettings, needed_bytes: int, what: str) -> Finding:
 
 def subscriptions(settings: MqttSettings, filters: tuple[str, ...]) -> Finding:
     """Whether the broker grants subscriptions. Mosquitto's access list decides at delivery, so a yes is no proof."""
-    granted: Granted | None = ask(visitor(settings), filters)
-    if granted is None or granted.refused:
+    return judge_subscriptions(filters, ask(visitor(settings), filters))
+
+
+def judge_subscriptions(filters: tuple[str, ...], granted: Granted | None) -> Finding:
+    """Turn a SUBACK into an answer. Pure."""
+    if granted is None or len(granted.subscribed) < len(filters):
         return fail("broker subscribe", "no answer to SUBSCRIBE", "look at the broker's log")
-    denied = [each for each, code in zip(filters, granted.subscribed, strict=False) if code >= 0x80]
+    denied = [each for each, code in zip(filters, granted.subscribed, strict=True) if code >= 0x80]
     if denied:
         mend = "let the account subscribe to them: the broker's access list"
         return fail("broker subscribe", f"refused: {', '.join(denied)}", mend)

@@ -11,7 +11,7 @@ import re
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gossamer.agent.config import AgentSettings
 from gossamer.agent.runner import ChildSettings, run
@@ -20,30 +20,41 @@ from gossamer.doctor.finding import Finding, fail, ok
 from gossamer.errors import GossamerError
 
 OLDEST_PYTHON = (3, 10)
-AGENT_PACKAGES = ("numpy", "paho-mqtt", "cbor2", "cryptography")
-SERVER_PACKAGES = (*AGENT_PACKAGES, "SQLAlchemy")
+AGENT_PACKAGES = {"numpy": "numpy", "paho-mqtt": "paho.mqtt", "cbor2": "cbor2", "cryptography": "cryptography"}
+SERVER_PACKAGES = {**AGENT_PACKAGES, "SQLAlchemy": "sqlalchemy"}
+"""Name at the registry -> module."""
 TRAINER_RUNTIMES = {"torch": "torch", "ai_edge_litert": "tflite", "tflite_runtime": "tflite-legacy"}
 """Module -> the extra of Gossamer that installs it."""
 SHOWN_SECONDS = 300.0
 """A trainer that takes longer to be made or to train one epoch is given up here; the agent waits as configured."""
 
 
-def packages(names: tuple[str, ...]) -> Finding:
-    """Whether the packages are there, and in which versions."""
+def packages(wanted: Mapping[str, str]) -> Finding:
+    """Whether the packages are there, and in which versions; a distribution may ship one without its metadata."""
     found, missing = [f"Python {platform.python_version()}"], []
-    for name in names:
+    for name, module in wanted.items():
+        if not _is_there(module):
+            missing.append(name)
+            continue
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
+            found.append(f"{name} of unknown version")
     if sys.version_info < OLDEST_PYTHON:
         return fail("runtime", found[0], "install Python 3.10 or later")
     if missing:
         mend = f"{sys.executable} -m pip install {' '.join(missing)}"
         return fail("runtime", f"{', '.join(missing)} not installed ({', '.join(found)})", mend)
-    present = [module for module in TRAINER_RUNTIMES if importlib.util.find_spec(module)]
+    present = [module for module in TRAINER_RUNTIMES if _is_there(module)]
     extras = f"; for training: {', '.join(present)}" if present else "; for training: numpy only"
     return ok("runtime", ", ".join(found) + extras)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
 
 
 def trainer(settings: AgentSettings, *, train: bool) -> Iterator[Finding]:

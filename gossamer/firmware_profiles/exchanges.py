@@ -8,7 +8,8 @@ round trip exceeds the 40 ms of a delayed acknowledgement:
 * Nagle's algorithm holds further small packets back until then, so they travel together;
 * of a stream of full segments every second one is acknowledged.
 
-On links with a shorter round trip some acknowledgements ride on answers, so there the count is a little high.
+How many acknowledgements ride on answers depends on the round trip and on how quick both ends are: a packet or two of a
+participation, either way.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def recommended(wish: Wish, plans: Sequence[CodecPlan]) -> tuple[CodecPlan, str]
     own = f"{best.round.total:,} bytes" if by_bytes else f"{cost(best) / best.rounds_factor:,.1f} s"
     why = (
         f"{best.codec} takes {own} a round and an estimated {best.rounds_factor:.2f} times the rounds of {full.codec}: "
-        f"1/{cost(full) / cost(best):,.1f} of its {what} to the same accuracy"
+        f"{100 * cost(best) / cost(full):.2g} % of its {what} to the same accuracy"
     )
     if not affordable:
         why += "; but the budget does not pay for one round a month: raise it, or let the device connect for each round"

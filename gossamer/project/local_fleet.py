@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gossamer.agent.config import parse
 from gossamer.agent.store import FILE_NAME, AgentStore
 from gossamer.aggregator.store import Store, devices, inbox, rounds
 from gossamer.demo.workspace import AGENT_TIMING
@@ -17,10 +19,10 @@ from gossamer.errors import ConfigError
 from gossamer.fleet.enrolment import BrokerAddress, DeviceSpec, enroll, init_fleet
 from gossamer.fleet.mosquitto import write_private
 from gossamer.fleet.server_files import ServerFiles
-from gossamer.project.settings import EMBEDDED, Project
+from gossamer.project.settings import EMBEDDED, FILE, Project
+from gossamer.settings import parse_toml
 
-_DONE = "# completed by gossamer train\n"
-"""In a configuration that has everything: one without was left by a run that was killed in between."""
+Tables = dict[str, Any]
 
 
 def make_fleet(project: Project, port: int, accepts_device: bool) -> ServerFiles:
@@ -36,7 +38,7 @@ def make_fleet(project: Project, port: int, accepts_device: bool) -> ServerFiles
     if not files.config.exists():
         init_fleet(files, project.fleet_name, address, accounts=False)
     else:
-        _move(files.config, address)
+        _rewrite(files.config, partial(_at, address))
     present = _enrolled(files)
     wanted = [project.device(index) for index in range(project.settings.devices)]
     surplus = sorted(present - set(wanted))
@@ -51,10 +53,7 @@ def make_fleet(project: Project, port: int, accepts_device: bool) -> ServerFiles
         if name not in present:
             enroll(files, DeviceSpec(name, project.settings.trainer, options, str(state)), address)
         state.mkdir(parents=True, exist_ok=True)
-        config = files.device(name)
-        if _DONE not in config.read_text():
-            write_private(config, _completed(config.read_text(), project))
-        _move(config, address)
+        _rewrite(files.device(name), partial(_device, project, options, address))
     project.logs.mkdir(parents=True, exist_ok=True)
     return files
 
@@ -127,29 +126,54 @@ def _enrolled(files: ServerFiles) -> set[str]:
         store.close()
 
 
-def _completed(text: str, project: Project) -> str:
-    """The configuration with this machine's own settings: quick timing, where the trainer lies, ``[agent]``."""
-    own: dict[str, Any] = {**AGENT_TIMING, "trainer_path": [str(project.directory)]}
-    tables = {key: value for key, value in project.settings.agent.items() if isinstance(value, dict)}
-    own |= {key: value for key, value in project.settings.agent.items() if key not in tables}
-    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in own.items())
-    text = text.replace("\n[broker]\n", f"{_DONE}{lines}\n[broker]\n", 1)
-    for name, table in tables.items():
-        text += f"\n[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
-    return text
+def _device(project: Project, options: Tables, address: BrokerAddress, given: Tables) -> Tables:
+    """A device's configuration with what the project says now: its identity stays, all else follows the project."""
+    settings, own = project.settings, project.settings.agent
+    made = {**given, **AGENT_TIMING, "trainer": settings.trainer, "trainer_path": [str(project.directory)],
+            "trainer_options": options}  # fmt: skip
+    for key, value in own.items():
+        made[key] = {**given.get(key, {}), **value} if isinstance(value, dict) else value
+    made = _at(address, made)
+    try:
+        parse(made, project.directory, {})
+    except ConfigError as error:
+        raise ConfigError(f"{project.directory / FILE}: [agent]: {error}") from error
+    return made
 
 
-def _move(file: Path, address: BrokerAddress) -> None:
+def _at(address: BrokerAddress, given: Tables) -> Tables:
     """The broker of this run may listen elsewhere than that of the last."""
-    keys = {"host": json.dumps(address.host), "port": str(address.port), "tls": json.dumps(address.tls)}
-    lines = file.read_text().splitlines()
-    start = lines.index("[broker]") + 1
-    for at in range(start, len(lines)):
-        key = lines[at].partition(" = ")[0]
-        if lines[at].startswith("["):
-            break
-        if key in keys:
-            lines[at] = f"{key} = {keys[key]}"
-    text = "\n".join(lines) + "\n"
-    if text != file.read_text():
-        write_private(file, text)
+    return {**given, "broker": {**given["broker"], "host": address.host, "port": address.port, "tls": address.tls}}
+
+
+def _rewrite(file: Path, change: Callable[[Tables], Tables]) -> None:
+    """Change a settings file, whole or not at all; nothing is written that is there already."""
+    given = parse_toml(file.read_text())
+    changed = change(given)
+    if changed != given:
+        write_private(file, "# Written by `gossamer train`. It may hold a private key.\n" + toml_text(changed))
+
+
+def toml_text(tables: Tables) -> str:
+    """Scalars, lists and tables of them as TOML.
+
+    >>> print(toml_text({"a": 1, "t": {"b": [0.5, True], "c": "x"}}), end="")
+    a = 1
+    <BLANKLINE>
+    [t]
+    b = [0.5, true]
+    c = "x"
+    """
+    lines = [f"{key} = {_value(value)}\n" for key, value in tables.items() if not isinstance(value, dict)]
+    for key, table in tables.items():
+        if isinstance(table, dict):
+            lines.append(f"\n[{key}]\n")
+            lines += [f"{name} = {_value(value)}\n" for name, value in table.items()]
+    return "".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + " }"
+    # JSON escapes what TOML wants escaped, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -62,8 +62,8 @@ def panel(name: str, progress: Progress) -> RenderableType:
     grid.add_column(style="dim", justify="right")
     grid.add_column()
     bar = ProgressBar(total=max(1, progress.rounds), completed=progress.round, width=SPARK_WIDTH)
-    told = Text(f"{progress.round} of {progress.rounds}   {duration(progress.seconds)}")
-    grid.add_row("round", Group(bar, told))
+    grid.add_row("round", bar)
+    grid.add_row("", f"{progress.round} of {progress.rounds}   {duration(progress.seconds)}")
     grid.add_row("fleet", fleet_line(progress))
     if progress.verdicts:
         grid.add_row("accuracy", Text(f"{progress.verdicts[-1].accuracy:.1%}", style="bold cyan"))

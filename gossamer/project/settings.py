@@ -21,6 +21,12 @@ EMBEDDED = "embedded"
 MAX_DEVICES = 50
 """Processes on one machine beside each other."""
 
+_IDENTITY = {
+    "fleet", "device_id", "device_index", "device_key", "key_file", "fleet_public_key", "state_dir", "trainer",
+    "trainer_options", "trainer_path",
+}  # fmt: skip
+"""What ``[agent]`` cannot say for all devices."""
+
 _DEFAULTS: dict[str, Any] = {"devices": 4, "broker": EMBEDDED, "trainer_options": {}, "agent": {}, "job": {}}
 
 
@@ -82,6 +88,9 @@ def read_project(directory: Path, environment: Mapping[str, str] = os.environ) -
         settings = build(ProjectSettings, given, _DEFAULTS, directory, environment, at_least={"devices": 1},
                          at_most={"devices": MAX_DEVICES})  # fmt: skip
         check_trainer(settings.trainer)
+        taken = sorted(_IDENTITY & set(settings.agent))
+        if taken:
+            raise ConfigError(f"[agent] {taken[0]}: not here; it is each device's own, or has another place")
         fleet_name(settings.name)
         project = Project(directory.resolve(), settings)
         project.broker_address(1883)

@@ -100,6 +100,8 @@ class Device:
     def wait(self, seconds: float) -> None:
         self.now += seconds
         self.run(self.session.tick(self.now))
+        # What feeds the watchdog: after a turn nothing is due any more, whatever has happened before.
+        assert self.session.next_deadline(self.now) > self.now
 
     def take(self) -> list[bytes]:
         """What was published on ``u``; every message is acknowledged by the broker."""

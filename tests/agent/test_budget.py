@@ -475,25 +475,40 @@ def test_plans_that_cannot_be_read_cost_the_round(device: Device, server: Server
 # The link that was measured --------------------------------------------------------------------------------------
 
 
-def test_goodput_is_that_of_long_busy_times_less_a_round_trip() -> None:
+def test_the_rate_is_that_at_which_acknowledgements_come() -> None:
     link = Goodput()
-    link.sent(1, 300, 0.0)
-    assert link.acknowledged(1, 0.8)
-    assert (link.rtt_seconds, link.bytes_per_second) == (0.8, 0.0)
-    for mid in (2, 3, 4):
-        link.sent(mid, 4_000, 10.0)
-    assert not link.acknowledged(2, 12.0)
-    assert not link.acknowledged(99, 12.5), "not of ours"
-    link.sent(5, 4_000, 13.0)
-    assert not any(link.acknowledged(mid, 14.0) for mid in (3, 4))
-    assert link.acknowledged(5, 17.2)
-    assert link.bytes_per_second == pytest.approx(16_000 / 6.4)
+    for mid, count in enumerate((100, 4_000, 4_000, 4_000)):
+        link.sent(mid, count, 10.0)
+    assert not link.acknowledged(99, 10.5), "not of ours"
+    assert not any(link.acknowledged(mid, 10.7 + 1.6 * mid) for mid in (0, 1))
+    link.sent(4, 4_000, 12.4)
+    assert not any(link.acknowledged(mid, 10.7 + 1.6 * mid) for mid in (2, 3))
+    assert link.acknowledged(4, 10.7 + 1.6 * 4)
+    assert (link.bytes_per_second, link.rtt_seconds) == (pytest.approx(2_500), 0.0)
     link.sent(6, 4_000, 20.0)
     link.disconnected()
     assert not link.acknowledged(6, 21.0)
     link.sent(7, 4_000, 30.0)
-    assert link.acknowledged(7, 30.5)
-    assert link.bytes_per_second == pytest.approx(2_500 + 0.25 * (4_000 / 0.125 - 2_500)), "no more than four times"
+    assert link.acknowledged(7, 32.0)
+    assert link.bytes_per_second == pytest.approx(2_500 + 0.25 * (2_000 - 2_500)), "one message: its average"
+
+
+def test_acknowledgements_in_one_go_are_not_the_rate() -> None:
+    link = Goodput()
+    for mid in range(4):
+        link.sent(mid, 4_000, 0.0)
+    assert not any(link.acknowledged(mid, 8.0) for mid in range(3))
+    assert link.acknowledged(3, 8.0)
+    assert link.bytes_per_second == 2 * 16_000 / 8.0
+
+
+def test_the_round_trip_is_the_shortest_and_is_slowly_forgotten() -> None:
+    link = Goodput()
+    for mid, (took, known) in enumerate(((2.2, 2.2), (0.8, 0.8), (5.0, 0.88), (0.7, 0.7))):
+        link.sent(mid, 300, 100.0 * mid)
+        assert link.acknowledged(mid, 100.0 * mid + took)
+        assert link.rtt_seconds == pytest.approx(known)
+    assert link.bytes_per_second == 0.0
 
 
 def test_a_free_choice_goes_by_the_rate_that_was_measured_unless_one_is_set(tmp_path: Path, server: ServerSide) -> None:

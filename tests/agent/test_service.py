@@ -265,8 +265,11 @@ def test_an_agent_ends_without_leaving_descriptors(tmp_path: Path) -> None:
 def test_it_ends_in_time_while_connecting(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         process = start(configuration(tmp_path, silent.getsockname()[1]))
-        time.sleep(1.0)
-        stop(process)
+        end = time.monotonic() + 60
+        while not listens_to_signals(process.pid) and time.monotonic() < end:
+            time.sleep(0.05)
+        with silent.accept()[0]:  # it is connecting
+            stop(process)
         assert process.returncode == 0
 
 

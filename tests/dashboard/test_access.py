@@ -104,6 +104,7 @@ def test_a_wrong_token_is_none(keyed: Running, authorization: str) -> None:
 
 def test_pause_resume_and_revoke_with_the_token(keyed: Running) -> None:
     bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert keyed.client.get("/api/jobs/1.json").json["state"] == "open"
     assert keyed.client.post("/api/jobs/1/pause", **bearer).json == {"job": 1, "done": "pause"}
     assert state_of(keyed) == "paused"
     assert keyed.client.get("/api/jobs/1.json").json["state"] == "paused", "it shows at once"

@@ -157,7 +157,7 @@ def test_many_viewers_share_one_reading_and_beyond_a_bound_there_are_none(
         stream.close()
 
 
-def test_the_end_does_not_wait_for_viewers(tmp_path: Path) -> None:
+def test_the_end_does_not_wait_for_viewers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with running(tmp_path) as found:
         stream = Stream(found.client.url)
         stream.next()
@@ -177,6 +177,7 @@ def test_the_end_does_not_wait_for_viewers(tmp_path: Path) -> None:
         assert ended == ["ended"]
         stream.close()
         assert not found.server._thread.is_alive()
+    assert "graceful shutdown exceeded" not in caplog.text, "the stream has ended by itself"
 
 
 def test_a_port_that_is_taken(page: Running) -> None:

@@ -18,6 +18,7 @@ from gossamer.agent.config import load
 from gossamer.doctor import broker, conversation, device
 from gossamer.doctor.certificate import Certificate, Shaken, check_tls, judge
 from gossamer.doctor.finding import Level
+from gossamer.doctor.packets import Granted
 from gossamer.mqtt import MqttSettings, TlsSettings
 from gossamer.wire.codes import Reason
 from tests.brokers import HOST, mosquitto
@@ -139,3 +140,19 @@ def test_what_an_answer_means(code: int | None, up: bool | None, level: Level, w
     found = conversation.judge(conversation.Asked(code, 0.25, up, None), Topics("farm1"), "pump-1")
     assert found.level is level
     assert words in found.found
+
+
+@pytest.mark.parametrize(
+    ("granted", "level", "words"),
+    [
+        (Granted(subscribed=[1, 1]), Level.OK, "granted: a/+, b/+"),
+        (Granted(subscribed=[1, 0x80]), Level.FAIL, "refused: b/+"),
+        (Granted(subscribed=[0x87, 0x87]), Level.FAIL, "refused: a/+, b/+"),
+        (Granted(subscribed=[1]), Level.FAIL, "no answer"),
+        (Granted(refused="Not authorized"), Level.FAIL, "no answer"),
+        (None, Level.FAIL, "no answer"),
+    ],
+)
+def test_what_a_suback_means(granted: Granted | None, level: Level, words: str) -> None:
+    found = broker.judge_subscriptions(("a/+", "b/+"), granted)
+    assert (found.level, words in found.found) == (level, True)

@@ -92,9 +92,16 @@ def test_links(tmp_path: Path) -> None:
 
 def test_packages() -> None:
     assert packages(AGENT_PACKAGES).level is Level.OK
-    found = packages(("numpy", "not-a-package-of-anybody"))
+    found = packages({"numpy": "numpy", "not-a-package-of-anybody": "nobodys.module"})
     assert found.level is Level.FAIL
     assert "pip install not-a-package-of-anybody" in found.mend
+
+
+def test_a_package_without_its_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vendored_by_somebody.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = packages({"vendored-by-somebody": "vendored_by_somebody"})
+    assert (found.level, "of unknown version" in found.found) == (Level.OK, True)
 
 
 def test_which_side_is_looked_at(tmp_path: Path) -> None:

@@ -103,6 +103,12 @@ def chunks_arrived(store: Path) -> int:
     return _one(store, "SELECT count(*) FROM upload_chunks")
 
 
+def measured(state: Path) -> dict[str, int]:
+    """What the agent has measured of its link: bytes per second, and milliseconds of a round trip."""
+    with contextlib.closing(sqlite3.connect(f"file:{state / 'agent.db'}?mode=ro", uri=True)) as db:
+        return dict(db.execute("SELECT key, value FROM meta WHERE key IN ('link_rate', 'link_rtt')"))
+
+
 def rounds_sealed(store: Path) -> int:
     """Sealed rounds."""
     return _one(store, "SELECT count(*) FROM rounds WHERE state = 'sealed' AND report IS NOT NULL")
@@ -163,7 +169,8 @@ def experiment(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
         "rounds": options.rounds, "seconds": round(seconds, 1), "cut_seconds": options.cut,
         "chunks_at_cut": at_cut, "chunk_bytes": options.chunk_bytes,
         "interface_bytes": on_interface, "ledger_bytes": in_ledger, "ledger": month,
-        "counters": dict(ledger.counters), "agent_log": (directory / "agent.log").read_text()[-2000:],
+        "measured": measured(directory / "agent"), "counters": dict(ledger.counters),
+        "agent_log": (directory / "agent.log").read_text()[-2000:],
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,36 @@ def test_killed_in_between_it_is_finished_by_the_next(
         settings = load(files.device(f"local-0{index}"), {})
         assert (settings.trainer_path, settings.broker.port) == ([project.directory], 4444)
         assert project.agent_state(index).is_dir()
+
+
+def test_what_the_project_says_later_reaches_the_devices(project: Project) -> None:
+    files = make_fleet(project, 1111, accepts_device=True)
+    before = load(files.device("local-00"), {})
+    changed = dataclasses.replace(
+        project.settings, trainer="other.py:make", trainer_options={"path": 'a "b" \x7f'}, agent={"fit_nice": 3}
+    )
+    make_fleet(dataclasses.replace(project, settings=changed), 1111, accepts_device=True)
+    after = load(files.device("local-00"), {})
+    assert (after.trainer, after.trainer_options) == ("other.py:make", {"path": 'a "b" \x7f', "device": 0})
+    assert after.fit_nice == 3
+    assert (after.device_key, after.device_index, after.topics) == (
+        before.device_key, before.device_index, before.topics
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("agent", "message"),
+    [({"fit_nicee": 1}, "did you mean fit_nice"), ({"fit_nice": 99}, "at most 19"), ({"link": 3}, "expected a table")],
+)
+def test_settings_of_agents_that_cannot_be(project: Project, agent: dict[str, Any], message: str) -> None:
+    wrong = dataclasses.replace(project, settings=dataclasses.replace(project.settings, agent=agent))
+    with pytest.raises(ConfigError, match=message) as told:
+        make_fleet(wrong, 1, accepts_device=True)
+    assert r"project.toml: [agent]" in str(told.value)
+
+
+def test_examples() -> None:
+    assert doctest.testmod(local_fleet).failed == 0
 
 
 def test_more_devices_join_and_fewer_are_refused(project: Project) -> None:

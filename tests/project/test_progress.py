@@ -17,7 +17,7 @@ PROGRESS = Progress(
 
 
 def shown(progress: Progress) -> str:
-    console = Console(file=io.StringIO(), width=120)
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
     console.print(panel("pumps", progress))
     return console.file.getvalue()  # type: ignore[attr-defined]
 

@@ -54,6 +54,7 @@ def test_brokers(tmp_path: Path, broker: str, expected: tuple[str, int, bool]) -
         (f'{GOOD}broker = "mqtt://me:secret@x"', "without an account"),
         (f'{GOOD}broker = "mqtt://x:99999"', "expected 'embedded'"),
         (f"{GOOD}trainr = 1", "did you mean trainer"),
+        (f'{GOOD}[agent]\ndevice_key = "00"', "device's own"),
         ("name =", "cannot be read as TOML"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.plan import SHOWN, compared, measured
 from gossamer.cli.output import emit
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(500)]
 
 TOLERANCE_PERCENT = 5.0
 

@@ -287,7 +287,9 @@ def test_a_hang_is_restarted(site: Site) -> None:
     site.until("a restart", lambda: site.restarts() == restarts + 1)
     site.until("ready again", lambda: site.device.show(UNIT, "ActiveState") == "active")
     assert site.device.show(UNIT, "MainPID") not in (before, "0")
-    assert "Watchdog timeout" in site.device.journal(UNIT)
+    journal = site.device.journal(UNIT)
+    assert "Watchdog timeout" in journal
+    assert "most recent call first" in journal  # where it hung
 
 
 def test_silence_on_the_link_is_no_hang(site: Site) -> None:

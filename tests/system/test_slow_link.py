@@ -36,6 +36,9 @@ def test_the_ledger_agrees_with_the_interface():
     found = lab("--loss", "0", "--codec", "fp32", "--codec-down", "fp32", "--rounds", "2", "--tls")
     difference = abs(found["interface_bytes"] - found["ledger_bytes"]) / found["interface_bytes"]
     assert difference <= LEDGER_TOLERANCE, found
+    # Of 5,000 bytes a second headers take their part; a round trip is 700 ms, and more beside other traffic.
+    assert 2_500 <= found["measured"]["link_rate"] <= 5_000, found
+    assert 700 <= found["measured"]["link_rtt"] <= 4_000, found
 
 
 @pytest.mark.parametrize("stall_seconds", [120, 10], ids=["TCP-survives", "reconnects"])
