@@ -57,7 +57,8 @@ def contents(asked: Asked) -> dict[str, bytes]:
     """File name -> content."""
     words = {
         "name": asked.name, "toml_name": json.dumps(asked.name), "kind": asked.trainer, "devices": str(asked.devices),
-        "cohorts": str(2 if asked.devices >= 4 else 1), "comma_extra": "" if asked.trainer == "numpy" else f",{asked.trainer}",
+        "cohorts": str(2 if asked.devices >= 4 else 1),
+        "comma_extra": "" if asked.trainer == "numpy" else f",{asked.trainer}",
         "install": "gossamer" if asked.trainer == "numpy" else f"'gossamer[{asked.trainer}]'",
     }  # fmt: skip
     found = {}
