@@ -25,17 +25,17 @@ FACTOR = 40
 SCHEMA = Path(__file__).resolve().parents[2] / "gossamer" / "demo" / "figures.schema.json"
 
 
-def options_for(seed: int) -> DemoOptions:
-    tuned = defaults_for("watch", "mean")
+def options_for(seed: int, rule: str = "mean") -> DemoOptions:
+    tuned = defaults_for("watch", rule)
     return DemoOptions(
-        "watch", seed, tuned.devices, tuned.cohorts, tuned.rounds, tuned.codec, tuned.codec_down, "mean", 0, "none"
+        "watch", seed, tuned.devices, tuned.cohorts, tuned.rounds, tuned.codec, tuned.codec_down, rule, 0, "none"
     )
 
 
-def simulated(seed: int) -> SimulatedRound:
-    options = options_for(seed)
+def simulated(seed: int, rule: str = "mean") -> SimulatedRound:
+    options = options_for(seed, rule)
     trainers, judge = fleet("watch", options.devices, seed)
-    *_, last = Simulation(job_settings(options, defaults_for("watch", "mean")), trainers).rounds(judge)
+    *_, last = Simulation(job_settings(options, defaults_for("watch", rule)), trainers).rounds(judge)
     return last
 
 
@@ -107,11 +107,11 @@ def test_the_rule_is_chosen_for_the_liars(tmp_path: Path):
 
 def test_two_liars_are_held_by_clipped_differences_and_not_by_the_mean(tmp_path: Path):
     attacked = ("--attackers", "2", "--attack", "shift-back")
-    clean = run_demo(tmp_path / "clean", "--rule", "clipped-differences")
+    clean = simulated(0, "clipped-differences").accuracy  # which the demo is to the bit
     robust = run_demo(tmp_path / "robust", *attacked, "--rule", "clipped-differences")
     mean = run_demo(tmp_path / "mean", *attacked, "--rule", "mean")
-    assert robust["accuracy"] >= clean["accuracy"] - 3 * POINT
-    assert mean["accuracy"] < clean["accuracy"] - 30 * POINT
+    assert robust["accuracy"] >= clean - 3 * POINT
+    assert mean["accuracy"] < clean - 30 * POINT
 
 
 def test_digits(tmp_path: Path):
@@ -121,6 +121,6 @@ def test_digits(tmp_path: Path):
 
 @pytest.mark.parametrize("codec", ["fp32", "rot1", "sign", "q4", "topk:0.02/q4"])
 def test_codecs(tmp_path: Path, codec: str):
-    figures = run_demo(tmp_path, "--codec", codec, "--rounds", "2")
+    figures = run_demo(tmp_path, "--codec", codec, "--rounds", "2", "--devices", "4", "--cohorts", "2")
     assert figures["codec"] == codec
-    assert figures["updates"] == 10
+    assert figures["updates"] == 4
