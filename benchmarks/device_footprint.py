@@ -36,6 +36,8 @@ PING_BYTES = 2
 #: An agent in the quiet period looks at its timers every second; the broker hangs up after 1.5 keepalives.
 OFTEN_SECONDS = 3
 RARELY_SECONDS = 50_000
+QUIET_LOOKS = 12
+"""Looks at an account, a tenth of a second apart, that must agree."""
 IMPORTS = 9
 DEVICE = "pump-17"
 
@@ -104,9 +106,12 @@ def cost(fleet: small_fleet.SmallFleet, cause: str, unit: int, wanted: int) -> f
 
     def next_one(after: int) -> tuple[int, int]:
         end = time.monotonic() + 60.0
-        while (found := account())[0] < after:
-            assert time.monotonic() < end, "the agent's account does not move"
+        found, still = account(), 0
+        while found[0] < after or still < QUIET_LOOKS:  # written each second: the answer has been counted as well
+            assert time.monotonic() < end, "the agent's account does not move, or never rests"
             time.sleep(0.1)
+            before, found = found, account()
+            still = still + 1 if found == before else 0
         return found
 
     first, before = next_one(account()[0] + 2)  # what the job left over has passed

@@ -143,7 +143,12 @@ def rabbitmq(directory: Path) -> Iterator[Listening]:
     with (
         _running(epmd, names, directory / "epmd.log"),
         _running(
-            [RABBITMQ], port, directory / "rabbitmq.log", environment=environment, seconds=RABBITMQ_START_SECONDS
+            [RABBITMQ],
+            port,
+            directory / "rabbitmq.log",
+            environment=environment,
+            directory=directory,
+            seconds=RABBITMQ_START_SECONDS,
         ) as (start, kill),
     ):
         yield Listening(port, None, kill, start)
@@ -156,15 +161,19 @@ def _path(path: Path | None) -> str:
 @contextlib.contextmanager
 def _running(
     command: list[str], port: int, log: Path, *, environment: Mapping[str, str] | None = None,
-    seconds: float = START_SECONDS,
+    directory: Path | None = None, seconds: float = START_SECONDS,
 ) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:  # fmt: skip
-    """Run a broker; yields (start, kill). It has a process group of its own: RabbitMQ's is a shell and a machine."""
+    """Run a broker; yields (start, kill).
+
+    It has a process group of its own: RabbitMQ's is a shell and a machine, which leaves dumps where it runs.
+    """
     child: list[subprocess.Popen[bytes]] = []
     settings = {**os.environ, **(environment or {})}
 
     def start() -> None:
         with log.open("ab") as output:
-            child.append(subprocess.Popen(command, stdout=output, stderr=output, env=settings, start_new_session=True))
+            streams = {"stdout": output, "stderr": output}
+            child.append(subprocess.Popen(command, **streams, env=settings, cwd=directory, start_new_session=True))
         _await_listener(port, child[-1], log, seconds)
 
     def kill() -> None:

@@ -39,7 +39,7 @@ MakeLink = Callable[[Handler, Callable[[int], None]], SharedLink]
 """How a session gets a link through another's connection: handler, and what to call before a descriptor closes."""
 
 _SHARED_KINDS = "mch"
-#: paho's own timers (pings) are looked at this often while connected.
+#: paho's own timers (pings) are looked at this often while connected, or four times a keepalive if that is more.
 _TICK_SECONDS = 5.0
 
 
@@ -83,6 +83,7 @@ class Contact:
         self._attempt = 0
         self._retries = 0
         seed = settings.backoff_seed
+        self._tick_seconds = min(_TICK_SECONDS, settings.broker.keepalive_seconds / 4)
         self._rng = random.Random(seed if seed >= 0 else f"{settings.device_id}:{self._boot}")  # noqa: S311
         self._gates = Gatekeeper(settings.gates, settings.windows(), settings.state_dir, log)
         self._purse = Purse(settings, store, ledger)
@@ -122,7 +123,7 @@ class Contact:
         """When :meth:`turn` has something to do."""
         times = [self._session.next_deadline(now), self._gates.next_deadline(now), self._thrift.next_deadline(now)]
         connecting = not self._link.is_connected and self._link.reachable
-        times.append(self._connect_at if connecting else now + _TICK_SECONDS)
+        times.append(self._connect_at if connecting else now + self._tick_seconds)
         if self._child is not None:
             times.append(self._child.deadline)
         return min(times)

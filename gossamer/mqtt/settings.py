@@ -48,7 +48,7 @@ class MqttSettings:
     password: str | None = None
     tls: TlsSettings | None = None
     insecure: bool = False
-    keepalive_seconds: int = 1500
+    keepalive_seconds: int = 1900
     protocol: str = "3.1.1"
     retain: bool = True
     clean: bool = True

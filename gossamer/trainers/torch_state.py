@@ -3,9 +3,9 @@
 Parameters with ``requires_grad`` travel, each once however often it is tied. Frozen parameters and buffers stay on the
 device, but for running statistics that are said to be shared.
 
-Weights travel with their inputs first and their outputs last; torch has the outputs first. So a matrix has the shape
-that it has in numpy and TFLite, `gossamer.compression.layout` can be told the grid of its inputs, and the same network
-written for numpy and for torch is one model, with one digest.
+Weights travel with their inputs first and their outputs last, a convolution's taps before both; torch has the outputs
+first and the taps last. So a matrix has the shape that it has in numpy and TFLite, `gossamer.compression.layout` can be
+told the grid of its inputs, and the same network written for numpy and for torch is one model, with one digest.
 """
 
 from __future__ import annotations
@@ -189,13 +189,18 @@ def _drawn(rng: np.random.Generator, name: str, given: Array) -> Array:
 
 def _outward(tensor: Any) -> Array:
     array = tensor.detach().to(device="cpu", dtype=torch.float32).numpy()
-    return np.array(np.moveaxis(array, 0, -1) if array.ndim > 1 else array, order="C")
+    return np.array(array.transpose(_turned(array.ndim)), order="C")
 
 
 def inward(array: Array) -> Any:
     """A tensor of torch's order of axes, float32 on the CPU."""
     given = np.asarray(array, dtype=np.float32)
-    return torch.from_numpy(np.array(np.moveaxis(given, -1, 0) if given.ndim > 1 else given, order="C"))
+    return torch.from_numpy(np.array(given.transpose(np.argsort(_turned(given.ndim))), order="C"))
+
+
+def _turned(dimensions: int) -> tuple[int, ...]:
+    """Torch's axes (outputs, inputs, taps...) in the order (taps..., inputs, outputs)."""
+    return tuple(range(dimensions)) if dimensions < 2 else (*range(2, dimensions), 1, 0)
 
 
 def _statistic_outward(owner: Any, name: str) -> Array:

@@ -20,12 +20,12 @@ from gossamer.project.making import Asked, make_project
 from gossamer.project.settings import read_project
 from tests.environments import run_in
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 CLI = [sys.executable, "-m", "gossamer.cli"]
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-ROUNDS = 4
+ROUNDS = 3
 
 
 def start(directory: Path, *words: str) -> subprocess.Popen[str]:

@@ -12,8 +12,10 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from benchmarks.trainers_side import torch_model
 from gossamer.agent.trainer import FitConfig
 from gossamer.agent.work import first_model
+from gossamer.demo.models import WatchCNN
 from gossamer.errors import InputError, TrainerFailed
 from gossamer.trainers.torch import TorchTrainer
 from tests.trainers.zoo import SEED, adapted, make, part
@@ -163,10 +165,21 @@ def test_convolutions_travel_inputs_first_and_come_back() -> None:
     images = X.reshape(33, 2, 3)
     trainer = TorchTrainer(model, ENTROPY, (images, Y), start="given")
     given = trainer.initial(0)
-    assert given[0].shape == (2, 3, 4)
+    assert given[0].shape == (3, 2, 4)
     kept = model[0].weight.clone()
     trainer.evaluate(given)
     assert torch.equal(model[0].weight, kept)
+
+
+def test_a_convolution_is_the_one_that_numpy_unfolds() -> None:
+    numpys = WatchCNN()
+    x = np.random.Generator(np.random.PCG64(1)).standard_normal((5, 100, 6)).astype(np.float32)
+    trainer = TorchTrainer(torch_model("watch"), ENTROPY, (x, np.arange(5)))
+    weights = numpys.init(SEED)
+    assert bits(trainer.initial(SEED)) == bits(weights)
+    trainer.evaluate([w.reshape(shape) for w, shape in zip(weights, trainer._state.shapes, strict=True)])
+    outputs = trainer.model(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(outputs, numpys.logits(weights, x), atol=1e-5)
 
 
 # -- the start
