@@ -223,11 +223,11 @@ class Profiles:
 
     def devices(self) -> list[DeviceProfile]:
         """All device profiles, by name."""
-        return [self.device(name) for name in self._names(DeviceProfile.KIND)]
+        return [self.device(name) for name in self.names(DeviceProfile.KIND)]
 
     def links(self) -> list[LinkProfile]:
         """All link profiles, by name."""
-        return [self.link(name) for name in self._names(LinkProfile.KIND)]
+        return [self.link(name) for name in self.names(LinkProfile.KIND)]
 
     def device(self, name: str) -> DeviceProfile:
         """A device profile with what was measured on such a device here; raises `ConfigError`."""
@@ -248,14 +248,15 @@ class Profiles:
             path = directory / cls.KIND / f"{name}.toml"
             if _NAME.fullmatch(name) and path.is_file():
                 return parse_profile(cls, name, _text(path), str(path))
-        known = self._names(cls.KIND)
+        known = self.names(cls.KIND)
         if name in known:
             raise ConfigError(f"{name}.toml among your {cls.KIND}: {NAME_FORM}, got {name!r}")
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(f"no profile {name!r} among {cls.KIND}: {hint}known: {', '.join(known)}")
 
-    def _names(self, kind: str) -> list[str]:
+    def names(self, kind: str) -> list[str]:
+        """Names of the files of a kind, packaged and own; none is read."""
         files = [path for place in (PACKAGED, self.own) for path in (place / kind).glob("*.toml")]
         return sorted({path.stem for path in files})
 
