@@ -63,7 +63,7 @@ async def running(settings: EmbeddedBroker) -> AsyncIterator[None]:
     except ImportError as missing:
         raise ConfigError(
             "the embedded broker needs the package amqtt: pip install 'gossamer[broker]', "
-            "or name your own broker with --broker mqtt://HOST:PORT"
+            "or use a broker of your own (`broker` in project.toml, --broker of the demo)"
         ) from missing
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -35,7 +35,9 @@ def read_toml(path: Path, advice: str) -> dict[str, Any]:
         parsed = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration file {path}: {advice}") from error
-    except (OSError, UnicodeDecodeError, ConfigError) as error:
+    except OSError as error:
+        raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"configuration file {path} cannot be read as TOML: {error}") from error
     return parsed
 

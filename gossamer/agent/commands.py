@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 #: How much of what a command prints is kept; the rest is read and thrown away.
 KEPT_BYTES = 1 << 16
+#: Of so many bytes at one look: more than a pipe holds, and no writer, however fast, keeps the loop from turning.
+READS = 4
 #: How often a command that runs is looked at.
 GLANCE_SECONDS = 0.1
 
@@ -73,5 +75,8 @@ class Command:
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None  # noqa: S101 - asked for
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(process.stdout.fileno(), KEPT_BYTES):
+            for _ in range(READS):
+                data = os.read(process.stdout.fileno(), KEPT_BYTES)
+                if not data:
+                    return
                 self._printed += data[: KEPT_BYTES - len(self._printed)]

@@ -230,7 +230,8 @@ def with_script(settings: AgentSettings, script: Script | None) -> AgentSettings
 
 def check_trainer(spec: str) -> None:
     """Raise :class:`ConfigError` unless ``spec`` has the form of a factory's name."""
-    if spec.count(":") != 1:
+    module, _, factory = spec.partition(":")
+    if not module or not factory.isidentifier():
         raise ConfigError(f'trainer {spec!r}: expected "package.module:factory" or "script.py:factory"')
 
 

@@ -25,7 +25,7 @@ from gossamer.agent.states import State
 from gossamer.agent.store import AgentStore
 from gossamer.agent.thrift import Thrift
 from gossamer.agent.training import child_settings, entry_of, fit_fields, model_of, secret_of
-from gossamer.errors import BrokerRefused, BrokerUnreachable, TrainerFailed, TrainerKilled
+from gossamer.errors import BrokerRefused, BrokerUnreachable, ConfigError, TrainerFailed, TrainerKilled
 from gossamer.mqtt.link import Handler, MqttLink
 from gossamer.mqtt.settings import Will
 from gossamer.mqtt.shared_link import SharedLink
@@ -328,6 +328,9 @@ class Contact:
                 self._closing(descriptor)
             for answer in answers:
                 self._take(answer)
+        except ConfigError as error:  # ends the agent; the fleet hears why it is gone
+            self._execute(self._session.unable(str(error)))
+            raise
         except TrainerFailed as error:
             self._end_child()
             killed = isinstance(error, TrainerKilled)

@@ -29,6 +29,7 @@ _STDERR_LINES = 3
 _FAREWELL_SECONDS = 2.0
 _GLANCE_SECONDS = 0.01
 _READ_BYTES = 1 << 16
+_LAST_READS = 16
 _CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
 _LAST_ANSWERS = frozenset({"update", "abstain", "too-long", "bad-model", "initial", "figures"})
 #: Of the service manager, for the agent alone.
@@ -206,7 +207,9 @@ class TrainerProcess:
 
     def _drain_complaints(self) -> None:
         try:
-            while self._err in self._open and (data := os.read(self._err, _READ_BYTES)):
+            for _ in range(_LAST_READS):  # a process that the user's code left behind may never stop writing
+                if self._err not in self._open or not (data := os.read(self._err, _READ_BYTES)):
+                    return
                 self._complaints = (self._complaints + data)[-_STDERR_BYTES:]
         except BlockingIOError:
             pass

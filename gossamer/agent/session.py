@@ -168,6 +168,11 @@ class Session:
         told = self._tell(manifest, Refusal(Absence.TRAINING, tellable(detail)), log=False)
         return [do.Skip(manifest.job, manifest.round), lost, *told, *self._plan(now)]
 
+    def unable(self, detail: str) -> list[Action]:
+        """No fit can work before somebody has changed this device: told while there is time. The round stays open."""
+        told = Refusal(Absence.TRAINING, tellable(detail))
+        return [] if self._training is None else self._tell(self._training[0], told, log=False)
+
     def abstained(self, detail: str, now: float) -> list[Action]:
         """The device has trained, and by the job's own rules sends nothing: the round is over for it."""
         return self._not_sent(Refusal(Absence.ABSTAINED, ""), detail, now)

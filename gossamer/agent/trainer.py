@@ -148,7 +148,7 @@ class NumpyTrainer:
         rng = np.random.Generator(np.random.PCG64([config.seed, config.round]))
         current = [np.array(w, dtype=np.float32) for w in weights]
         step = np.float32(config.learning_rate)
-        terms = _Terms(weights, config)
+        terms = MethodTerms(weights, config)
         total, steps = 0.0, 0
         for _ in range(config.local_epochs):
             order = rng.permutation(len(self.x))
@@ -177,13 +177,18 @@ class NumpyTrainer:
         return {"accuracy": hits / len(y), "examples": float(len(y))}
 
 
-class _Terms:
-    """What a method adds to every gradient of a fit."""
+class MethodTerms:
+    """``FitConfig.correction`` and ``proximal``: what a method adds to the gradients of a fit from ``start``."""
 
     def __init__(self, start: Weights, config: FitConfig) -> None:
         self._start = start
         self._correction = config.correction
         self._proximal = np.float32(config.proximal)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to add."""
+        return self._correction is not None or bool(self._proximal)
 
     def added(self, gradients: Weights, weights: Weights) -> Weights:
         """Gradients with the terms at ``weights``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -30,4 +31,4 @@ def init(
     files = make_project(directory, Asked(name, trainer, devices, force), dry_run=dry_run)
     made = {"project": str(directory / name), "files": [file.name for file in files], "made": not dry_run}
     emit_one({**made, "files": made["files"] if as_json else ", ".join(file.name for file in files)}, as_json=as_json)
-    note(f"next: cd {directory / name} && gossamer train")
+    note(f"next: cd {shlex.quote(str(directory / name))} && gossamer train")

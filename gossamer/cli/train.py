@@ -76,10 +76,13 @@ def _plan(project: Project, wanted: Wanted, state: Path | None) -> dict[str, Any
 
     from gossamer.aggregator.store import Store
     from gossamer.fleet.server_files import ServerFiles
+    from gossamer.project.local_fleet import check_devices
     from gossamer.project.training import prepare_job
 
     files = ServerFiles(state or project.fleet)
     there = files.config.exists()
+    if state is None and there:
+        check_devices(project, files)
     if state is not None and not there:
         files.settings()  # says what is missing
     with tempfile.TemporaryDirectory() as nowhere:
@@ -98,7 +101,7 @@ def _plan(project: Project, wanted: Wanted, state: Path | None) -> dict[str, Any
 
 def _job_rows(prepared: Prepared) -> dict[str, Any]:
     """A job, and what was decided for it."""
-    settings, codec = prepared.settings, prepared.decisions.codec
+    settings = prepared.settings
     return {
         "job": settings.name,
         "resumed": prepared.resumed,
@@ -107,10 +110,19 @@ def _job_rows(prepared: Prepared) -> dict[str, Any]:
         "parameters": prepared.layout.size,
         "codec_up": settings.codec_up,
         "codec_down": settings.codec_down,
-        "why": codec.explain() if codec is not None else None,
+        "why": _why(prepared),
         "local_epochs": settings.fit.local_epochs,
         "rule": settings.rule,
     }
+
+
+def _why(prepared: Prepared) -> str | None:
+    """What auto goes by, and where it was overruled."""
+    choice, epochs = prepared.decisions.codec, prepared.settings.fit.local_epochs
+    if choice is None:
+        return None
+    overruled = "" if epochs == choice.local_epochs else f"; {epochs} local epochs, as asked for"
+    return choice.explain() + overruled
 
 
 def _here(project: Project, wanted: Wanted, output: Path) -> dict[str, Any]:
@@ -198,14 +210,14 @@ def _followed(run: Run, prepared: Prepared, files: ServerFiles, output: Path, wh
 
 
 def _opening(display: Display, prepared: Prepared, where: str) -> None:
-    settings, codec = prepared.settings, prepared.decisions.codec
+    settings, why = prepared.settings, _why(prepared)
     verb = "goes on" if prepared.resumed else "begins"
     display.say(
         f"Job {settings.name} {verb}: {settings.rounds} rounds, {prepared.layout.size} parameters, updates as "
         f"{settings.codec_up}, {settings.fit.local_epochs} local epochs, rule {settings.rule}; {where}"
     )
-    if codec is not None:
-        display.say(f"Chosen by auto: {codec.explain()}.")
+    if why is not None:
+        display.say(f"Chosen by auto: {why}.")
 
 
 def _came_to(run: Run) -> dict[str, Any]:

@@ -39,15 +39,9 @@ def make_fleet(project: Project, port: int, accepts_device: bool) -> ServerFiles
         init_fleet(files, project.fleet_name, address, accounts=False)
     else:
         _rewrite(files.config, partial(_at, address))
-    present = _enrolled(files)
-    wanted = [project.device(index) for index in range(project.settings.devices)]
-    surplus = sorted(present - set(wanted))
-    if surplus:
-        raise ConfigError(
-            f"{project.fleet} has the devices {', '.join(surplus)} beyond the {len(wanted)} asked for, and rounds wait "
-            f"for them: ask for {len(present)} devices, or remove {project.fleet} to begin anew"
-        )
-    for index, name in enumerate(wanted):
+    present = check_devices(project, files)
+    for index in range(project.settings.devices):
+        name = project.device(index)
         options = device_options(project, index, accepts_device)
         state = project.agent_state(index)
         if name not in present:
@@ -56,6 +50,18 @@ def make_fleet(project: Project, port: int, accepts_device: bool) -> ServerFiles
         _rewrite(files.device(name), partial(_device, project, options, address))
     project.logs.mkdir(parents=True, exist_ok=True)
     return files
+
+
+def check_devices(project: Project, files: ServerFiles) -> set[str]:
+    """The devices that are enrolled already. Raises ConfigError if there are more than are asked for."""
+    wanted, present = project.settings.devices, _enrolled(files)
+    surplus = sorted(present - set(map(project.device, range(wanted))))
+    if surplus:
+        raise ConfigError(
+            f"{project.fleet} has the devices {', '.join(surplus)} beyond the {wanted} asked for, and rounds wait "
+            f"for them: ask for {len(present)} devices, or remove {project.fleet} to begin anew"
+        )
+    return present
 
 
 def device_options(project: Project, index: int, accepts_device: bool) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def contents(asked: Asked) -> dict[str, bytes]:
     """File name -> content."""
     words = {
         "name": asked.name, "toml_name": json.dumps(asked.name), "kind": asked.trainer, "devices": str(asked.devices),
-        "cohorts": str(2 if asked.devices >= 4 else 1), "extra": "" if asked.trainer == "numpy" else asked.trainer,
+        "cohorts": str(2 if asked.devices >= 4 else 1),
+        "comma_extra": "" if asked.trainer == "numpy" else f",{asked.trainer}",
         "install": "gossamer" if asked.trainer == "numpy" else f"'gossamer[{asked.trainer}]'",
     }  # fmt: skip
     found = {}
@@ -90,7 +91,7 @@ def make_project(parent: Path, asked: Asked, *, dry_run: bool = False) -> list[P
     occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if occupied and not (asked.force and target.is_dir()):
         raise ConfigError(
-            f"{target} exists and is not empty; choose another name, or --force to add what is missing beside what is "
+            f"{target} exists and is not empty; choose another name, or --force to put the project beside what is "
             "there (no file is ever overwritten)"
         )
     clashing = sorted(file for file in files if (target / file).exists())

@@ -66,7 +66,7 @@ def panel(name: str, progress: Progress) -> RenderableType:
     grid.add_row("", f"{progress.round} of {progress.rounds}   {duration(progress.seconds)}")
     grid.add_row("fleet", fleet_line(progress))
     if progress.verdicts:
-        grid.add_row("accuracy", Text(f"{progress.verdicts[-1].accuracy:.1%}", style="bold cyan"))
+        grid.add_row("accuracy", Text(_accuracy(progress), style="bold cyan"))
         grid.add_row("", Text(sparkline([each.accuracy for each in progress.verdicts]), style="cyan"))
     if progress.losses:
         grid.add_row("loss", f"{progress.losses[-1]:.4f}, {progress.losses[0]:.4f} in the first round")
@@ -80,13 +80,20 @@ def line(progress: Progress) -> str:
     """The same for a log."""
     parts = [f"round {progress.round} of {progress.rounds}"]
     if progress.verdicts:
-        parts.append(f"accuracy {progress.verdicts[-1].accuracy:.1%}")
+        parts.append(f"accuracy {_accuracy(progress)}")
     if progress.losses:
         parts.append(f"loss {progress.losses[-1]:.4f}")
     parts += [f"{progress.updates} updates", _payload(progress), duration(progress.seconds)]
     if notes := _notes(progress):
         parts.append(notes)
     return ", ".join(parts)
+
+
+def _accuracy(progress: Progress) -> str:
+    """Of the newest version that was judged, which may be some rounds old."""
+    last = progress.verdicts[-1]
+    of = "" if last.version == progress.round else f" after round {last.version}"
+    return f"{last.accuracy:.1%}{of}"
 
 
 def _payload(progress: Progress) -> str:

@@ -110,7 +110,8 @@ def prepare_job(
     ``planned``: devices that are still to be enrolled. ``local``: see :func:`table_of`.
 
     Raises:
-        ConfigError: a job is under way with other settings than those asked for, or settings that cannot be.
+        ConfigError: a job is under way with other settings than those asked for, or settings that cannot be, such as
+            more cohorts than local devices.
     """
     table = table_of(project, wanted, fleet, local=local)
     with store.read() as db:
@@ -127,6 +128,11 @@ def prepare_job(
     count = len(names) + 1
     name = project.settings.name if not names else f"{project.settings.name}-{count}"
     settings = JobSettings.from_mapping({**table, "job": max(numbers, default=0) + 1, "name": name})
+    if local and settings.cohorts > enrolled:
+        raise ConfigError(
+            f"cohorts = {settings.cohorts}: expected at most {enrolled}, the devices on this machine: a round waits "
+            "for its cohort, and one would have no device in it"
+        )
     return _decided(project, settings, enrolled, table["fit"])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.agent.trainer import Array, FitConfig, Weights
+from gossamer.agent.trainer import Array, FitConfig
 from gossamer.errors import InputError, LayoutMismatch, TrainerFailed
 
 EVALUATE_BATCH = 256
@@ -84,27 +84,3 @@ def figures(found: Any, examples: int) -> dict[str, float]:
         return {**{str(name): float(value) for name, value in given.items()}, "examples": float(examples)}
     except (TypeError, ValueError) as error:
         raise InputError(f"metric: expected a number or a dict of numbers, got {found!r:.100}: {error}") from error
-
-
-class Terms:
-    """``FitConfig.correction`` and ``proximal``: what a method adds to every gradient of a fit, as numpy arrays."""
-
-    def __init__(self, start: Weights, config: FitConfig) -> None:
-        self._start = start
-        self._correction = config.correction
-        self._proximal = np.float32(config.proximal)
-
-    @property
-    def any(self) -> bool:
-        """Whether there is anything to add."""
-        return self._correction is not None or bool(self._proximal)
-
-    def at(self, weights: Weights) -> Weights:
-        """The terms at ``weights``."""
-        total = [np.zeros_like(w) for w in weights]
-        if self._correction is not None:
-            total = [t + c for t, c in zip(total, self._correction, strict=True)]
-        if self._proximal:
-            apart = zip(total, weights, self._start, strict=True)
-            total = [t + self._proximal * (w - start) for t, w, start in apart]
-        return total

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.agent.trainer import Array, FitConfig, FitResult, Weights
+from gossamer.agent.trainer import Array, FitConfig, FitResult, MethodTerms, Weights
 from gossamer.errors import InputError, TrainerFailed
 from gossamer.trainers.common import (
     EVALUATE_BATCH,
     Metric,
-    Terms,
     batches,
     check_loss,
     check_shapes,
@@ -79,6 +78,8 @@ class TFLiteTrainer:
         self.axes = dict(axes or {})
         self._start = self._first(start)
         self.examples = self._encoded(x, y, "x and y")
+        if held_out is not None and (not isinstance(held_out, (tuple, list)) or len(held_out) != 2):
+            raise InputError(f"held_out: expected a pair (x, y), got {type(held_out).__name__}")
         self.held_out = self.examples if held_out is None else self._encoded(*held_out, "held_out")
         self._fixed = max(0, int(self._file.inputs["x"]["shape_signature"][0]))
         self._try_out()
@@ -101,7 +102,7 @@ class TFLiteTrainer:
                 f"{self._file.path} trains with batches of {self._fixed}, and the job asks for {config.batch_size}: "
                 "set the job's batch_size, or make the file with an unknown batch size"
             )
-        rng, terms = fit_generator(config), Terms(weights, config)
+        rng, terms = fit_generator(config), MethodTerms(weights, config)
         self._program.load(weights)
         loss, steps = 0.0, 0
         for epoch in range(config.local_epochs):
@@ -137,10 +138,10 @@ class TFLiteTrainer:
             return figures(self.metric(outputs, y), len(x))
         return figures(np.mean(outputs.argmax(axis=1) == (y if y.ndim == 1 else y.argmax(axis=1))), len(x))
 
-    def _step(self, rows: Array, learning_rate: float, terms: Terms | None = None) -> float:
+    def _step(self, rows: Array, learning_rate: float, terms: MethodTerms | None = None) -> float:
         program, added = self._program, None
         if terms is not None and terms.any:
-            added = terms.at(program.weights())
+            added = terms.added([np.zeros(shape, np.float32) for shape in self.shapes], program.weights())
         loss = program.step(self.examples.x[rows], self.examples.targets[rows], learning_rate)
         if added is not None:
             rate = np.float32(learning_rate)
@@ -186,6 +187,10 @@ class TFLiteTrainer:
     def _encoded(self, x: Array, y: Array, whose: str) -> Examples:
         """Check examples, and bring them to the types of the file."""
         x, y = np.asarray(x), np.asarray(y)
+        for values in (x, y):
+            if values.ndim == 0 or values.dtype.kind not in "biuf":
+                got = f"{values.dtype} of shape {values.shape}"
+                raise InputError(f"{whose}: expected arrays of real numbers, got {got}")
         if len(x) != len(y) or len(x) == 0:
             raise InputError(f"{whose}: expected a target for each example and at least one, got {len(x)} and {len(y)}")
         wants, targets = self._file.inputs, self._file.inputs["y"]
@@ -195,12 +200,11 @@ class TFLiteTrainer:
         sides = tuple(int(side) for side in targets["shape_signature"][1:])
         given = _one_hot(y, sides[0], whose) if y.ndim == 1 and y.dtype.kind in "iub" and len(sides) == 1 else y
         if given.shape[1:] != sides:
-            raise InputError(f"{whose}: {self._file.path} takes targets of the shape {sides}, got {given.shape[1:]}")
+            got = f"{given.shape[1:]} of {given.dtype}; class numbers are whole"
+            raise InputError(f"{whose}: {self._file.path} takes targets of the shape {sides}, got {got}")
         if self.metric is None and y.dtype.kind not in "iub" and not _is_one_hot(y):
             raise InputError(f"{whose}: targets that are no classes need a metric(outputs, y) for evaluate")
-        for values in (x, given):
-            _check_finite(values, whose)
-        return Examples(x.astype(wants["x"]["dtype"]), y, given.astype(targets["dtype"]))
+        return Examples(_finite(x, wants["x"]["dtype"], whose), y, _finite(given, targets["dtype"], whose))
 
 
 def _one_hot(labels: Array, classes: int, whose: str) -> Array:
@@ -211,14 +215,18 @@ def _one_hot(labels: Array, classes: int, whose: str) -> Array:
     return np.eye(classes, dtype=np.float32)[numbers]
 
 
-def _check_finite(values: Array, whose: str) -> None:
-    """Now, since a runtime may hide what NaN does to a loss: one clamps it to the largest float."""
-    bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+def _finite(given: Array, dtype: Any, whose: str) -> Array:
+    """``given`` in the file's type. NaN is refused now: a runtime may hide what it does to a loss (one clamps it)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = given.astype(dtype)
+    ok = np.isfinite(given) & np.isfinite(values)
+    bad = ~ok.reshape(len(given), -1).all(axis=1)
     if bad.any():
         raise InputError(
-            f"{whose}: NaN or infinity in {np.count_nonzero(bad)} of {len(values)} examples, first in number "
-            f"{int(bad.argmax())} (from 0): leave them out or fill them in"
+            f"{whose}: NaN, infinity or more than {np.dtype(dtype)} holds in {np.count_nonzero(bad)} of {len(given)} "
+            f"examples, first in number {int(bad.argmax())} (from 0): leave them out or fill them in"
         )
+    return values
 
 
 def _is_one_hot(y: Array) -> bool:

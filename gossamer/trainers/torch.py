@@ -31,7 +31,15 @@ except ModuleNotFoundError as error:
     raise ConfigError("TorchTrainer needs torch: pip install 'gossamer[torch]'") from error
 
 from gossamer.trainers.torch_data import Rows, rows_of
-from gossamer.trainers.torch_state import State, changing_buffers, check_choice, inward, recompute, repeatable
+from gossamer.trainers.torch_state import (
+    State,
+    changing_buffers,
+    check_choice,
+    check_model,
+    inward,
+    recompute,
+    repeatable,
+)
 
 MakeOptimizer = Callable[[list[Any], float], Any]
 """(parameters, learning rate of the round) -> torch.optim.Optimizer."""
@@ -69,6 +77,7 @@ class TorchTrainer:
     ) -> None:
         if start not in ("drawn", "given"):
             raise InputError(f"start must be 'drawn' or 'given', got {start!r}")
+        check_model(model)
         self.model, self.loss, self.metric = model, loss, metric
         self.data = rows_of(data, "data")
         self.held_out = self.data if held_out is None else rows_of(held_out, "held_out")

@@ -42,7 +42,7 @@ class Pair:
     """Tensors in memory. Arrays of float64 become float32 and those of integers int64, as torch's losses want them."""
 
     def __init__(self, x: Any, y: Any, whose: str) -> None:
-        self.x, self.y = _tensor(x), _tensor(y)
+        self.x, self.y = _tensor(x, whose), _tensor(y, whose)
         if len(self.x) != len(self.y) or len(self.x) == 0:
             raise InputError(
                 f"{whose}: expected a target for each example and at least one, got {len(self.x)} and {len(self.y)}"
@@ -76,10 +76,18 @@ class FromDataset:
         return _moved(made[0], device), _moved(made[1], device)
 
 
-def _tensor(values: Any) -> Any:
-    if isinstance(values, torch.Tensor):
-        return values.detach()
-    array = np.asarray(values)
+def _tensor(values: Any, whose: str) -> Any:
+    """Raises `InputError` for what is no array of numbers."""
+    try:
+        found = values.detach() if isinstance(values, torch.Tensor) else _from_array(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{whose}: expected a pair of tensors or arrays of numbers: {error}") from error
+    if found.ndim == 0:
+        raise InputError(f"{whose}: expected arrays of examples, got a single number")
+    return found
+
+
+def _from_array(array: Array) -> Any:
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     elif array.dtype.kind in "iu":

@@ -25,6 +25,7 @@ from gossamer.errors import InputError
 from gossamer.trainers.common import check_shapes, uniform
 
 BUFFERS = ("local", "frozen", "shared")
+NORMS = ("running_mean", "running_var")
 VARIANCE_FLOOR = 1e-5
 """Added before the logarithm in which a running variance travels: torch's own eps."""
 MAX_LOG = 30.0
@@ -36,9 +37,6 @@ class State:
     def __init__(self, model: Any, changing: dict[str, tuple[Any, str]], buffers: str | None) -> None:
         self.model = model
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        lazy = [name for name, p in model.named_parameters() if isinstance(p, torch.nn.UninitializedParameter)]
-        if lazy:
-            raise InputError(f"parameter {lazy[0]} has no shape yet: run one batch through the model before")
         if not self.parameters:
             raise InputError("the model has no parameter with requires_grad: there is nothing to train")
         for name, p in self.parameters.items():
@@ -81,9 +79,9 @@ class State:
         """
         frozen = self._frozen_digest()
         rng = np.random.Generator(np.random.PCG64([seed, frozen] if frozen else seed))
-        statistics = len(self.given) - len(self.parameters)
-        names = [*self.parameters, *[""] * statistics]
-        return [_drawn(rng, name, each) for name, each in zip(names, self.given, strict=True)]
+        weights = [_drawn(rng, name, each) for name, each in zip(self.parameters, self.given, strict=False)]
+        statistics = zip(self.shared.items(), self.given[len(self.parameters) :], strict=True)
+        return weights + [_first_statistic(name, own, each) for (name, (_, own)), each in statistics]
 
     def _frozen_digest(self) -> int:
         kept = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
@@ -93,22 +91,38 @@ class State:
         digest = hashlib.sha256()
         for name, each in kept.items():
             digest.update(name.encode())
-            digest.update(each.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if each.numel() else b"")
+            digest.update(each.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return int.from_bytes(digest.digest()[:8], "big")
+
+
+def check_model(model: Any) -> None:
+    """Raise `InputError` for what is no model, or none yet."""
+    if not isinstance(model, torch.nn.Module):
+        came = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise InputError(f"model: expected a torch.nn.Module, got {came}")
+    for name, each in (*model.named_parameters(), *model.named_buffers()):
+        if isinstance(each, torch.nn.parameter.UninitializedTensorMixin):
+            raise InputError(f"{name} has no shape yet: run one batch through the model before")
 
 
 def changing_buffers(model: Any, x: Any) -> dict[str, tuple[Any, str]]:
     """Floating-point buffers that a forward pass in training mode changes: name -> (module, name in it).
 
-    Found by trying: running statistics are changed, tables of positions are not. Leaves the model as it was.
+    Found by trying, with parameters a little off: running statistics are changed, tables of positions are not, and the
+    vectors of a spectral norm are also when they had converged. Leaves the model as it was.
     """
     before = {name: each.detach().clone() for name, each in model.named_buffers()}
     if not any(each.is_floating_point() for each in before.values()):
         return {}
     was_training = model.training
+    given = [(p, p.detach().clone()) for p in model.parameters() if p.is_floating_point()]
     with repeatable(0), torch.no_grad():
+        for p, _ in given:
+            p.mul_((0.9 + 0.2 * torch.rand(p.shape)).to(device=p.device, dtype=p.dtype))
         model.train()
         model(x)
+        for p, values in given:
+            p.copy_(values)
         model.train(was_training)
         changed = {}
         for name, each in model.named_buffers():
@@ -185,6 +199,18 @@ def _drawn(rng: np.random.Generator, name: str, given: Array) -> Array:
     if given.ndim < 2:
         return np.ones_like(given) if name.rpartition(".")[2] == "weight" else np.zeros_like(given)
     return uniform(rng, given.shape, math.prod(given.shape[:-1]))
+
+
+def _first_statistic(name: str, own: str, given: Array) -> Array:
+    """What has one value stays; means and (logarithms of) variances of a norm begin at zero."""
+    if given.size == 0 or (given == given.flat[0]).all():
+        return np.array(given)
+    if own not in NORMS:
+        raise InputError(
+            f"buffer {name} cannot be drawn, and shared it needs a start that is the same everywhere: choose "
+            "buffers='local', or start='given'"
+        )
+    return np.zeros_like(given)
 
 
 def _outward(tensor: Any) -> Array:

@@ -31,6 +31,7 @@ from gossamer.aggregator.store.absences import AbsenceRow
 from gossamer.broker_bridge.server import serve
 from gossamer.broker_bridge.settings import BridgeSettings
 from gossamer.compression import codec
+from gossamer.errors import ConfigError
 from gossamer.wire.codes import Absence
 from tests.aggregator.fleets import FLEET_KEY, job_settings, key_of
 from tests.broker_bridge.desk import TOPICS
@@ -219,6 +220,18 @@ def test_when_even_the_reserve_is_spent_it_hangs_up_and_calls_to_say_so(
         found = devices.get(db, NAME)
     assert found is not None
     assert not found.online, "it says goodbye"
+
+
+def test_a_trainer_that_is_not_there_ends_the_agent_and_is_told(world: World) -> None:
+    config = world.config()
+    config.write_text(config.read_text().replace("tests.agent.tiny:make", "tests.agent.gone:make"))
+    process = start(config)
+    row = world.absent(Absence.TRAINING)
+    assert row.detail == "the fit failed; the log has more"
+    assert "no module named tests.agent.gone" in process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == ConfigError.exit_code
+    with _agent(world.config()):  # mended: the same round is taken part in
+        world.sealed(1)
 
 
 def _newer(row: accounts.AccountRow, at: float) -> accounts.AccountRow | None:

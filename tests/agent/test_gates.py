@@ -276,6 +276,13 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     assert not state.exists() or state.read_text().split()[2] == "Z"
 
 
+def test_a_command_that_never_stops_writing_does_not_hold_a_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Command(["true"], deadline=50.0)
+    monkeypatch.setattr(os, "read", lambda _descriptor, size: b"x" * size)
+    while command.look(49.0) is None:
+        time.sleep(0.01)
+
+
 class Watch:
     """A gatekeeper with a log, files of its own and tools of its own."""
 

@@ -33,6 +33,9 @@ def test_a_project_of_each_kind(tmp_path: Path, kind: str) -> None:
             ast.parse(file.read_text())
         if file.suffix in (".md", ".toml"):
             assert "@" not in file.read_text(), file  # every word was filled in
+        if file.suffix == ".md":
+            headings = [line for line in file.read_text().splitlines() if line.startswith("#")]
+            assert len(headings) == len(set(headings)), headings
     project = read_project(tmp_path / "pumps")
     assert (project.settings.name, project.settings.devices) == ("pumps", 4)
     assert project.fleet_name == "pumps"

@@ -32,6 +32,12 @@ def test_a_line() -> None:
     )
 
 
+def test_an_accuracy_that_is_some_rounds_old_says_so() -> None:
+    slow = dataclasses.replace(PROGRESS, verdicts=(Verdict(1, 0.5, 90),))
+    assert line(slow).startswith("round 3 of 20, accuracy 50.0% after round 1, loss")
+    assert "50.0% after round 1" in shown(slow)
+
+
 def test_the_panel() -> None:
     told = shown(PROGRESS)
     for expected in ("pumps", "3 of 20", "87.5%", "0.5000, 0.9000 in the first round", " ○  ○  ●  ○ ".strip(" ○")):

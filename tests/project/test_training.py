@@ -85,12 +85,17 @@ def test_jobs_of_others_are_left_alone(project: Project, store: Store) -> None:
         ({"round": 3}, "unknown key round"),
         ({"codec_up": "zip"}, "zip"),
         ({"rounds": 0}, "rounds = 0"),
+        ({"cohorts": 3}, "cohorts = 3: expected at most 2, the devices on this machine"),
     ],
 )
 def test_what_cannot_be(project: Project, store: Store, job: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as told:
         prepare_job(store, asked(project, **job), Wanted(), "pumps", 2)
     assert message in str(told.value)
+
+
+def test_a_fleet_of_ones_own_may_still_grow_into_its_cohorts(project: Project, store: Store) -> None:
+    assert prepare_job(store, asked(project, cohorts=3), Wanted(), "pumps", 2, local=False).settings.cohorts == 3
 
 
 @pytest.mark.parametrize(

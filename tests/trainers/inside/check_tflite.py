@@ -145,11 +145,21 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         (np.zeros((0, 64)), np.zeros(0, np.int64), "at least one"),
         (np.zeros((2, 64)), np.array([0, 10]), "class numbers 0 to 9, got 0 to 10"),
         (np.zeros((2, 64)), np.zeros((2, 3)), r"targets of the shape \(10,\), got \(3,\)"),
+        (np.zeros((2, 64)), np.zeros(2), r"got \(\) of float64; class numbers are whole"),
+        (np.full((2, 64), 1e300), np.zeros(2, np.int64), "more than float32 holds in 2 of 2 examples"),
+        (np.zeros((2, 64), complex), np.zeros(2, np.int64), "expected arrays of real numbers, got complex128"),
+        (np.zeros((2, 64)), np.array(["a", "b"]), "expected arrays of real numbers, got <U1"),
+        (3, np.zeros(2, np.int64), r"expected arrays of real numbers, got int64 of shape \(\)"),
     ],
 )
 def test_examples_that_do_not_fit(x: Any, y: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
         TFLiteTrainer(DATA / "digits.tflite", x, y)
+
+
+def test_what_is_held_out_is_a_pair() -> None:
+    with pytest.raises(InputError, match=r"held_out: expected a pair \(x, y\), got ndarray"):
+        TFLiteTrainer(DATA / "digits.tflite", np.zeros((2, 64)), np.zeros(2, np.int64), np.zeros((2, 64)))  # type: ignore[arg-type]
 
 
 def test_a_diverging_fit_says_where() -> None:

@@ -143,6 +143,31 @@ def test_another_frozen_part_is_another_version_0() -> None:
     assert first_model(other, SEED, 0).digest != first_model(make("torch-adapter"), SEED, 0).digest
 
 
+def test_a_frozen_number_is_part_of_version_0_too() -> None:
+    class Tempered(nn.Module):
+        def __init__(self, temperature: float) -> None:
+            super().__init__()
+            self.net = small()
+            self.temperature = nn.Parameter(torch.tensor(temperature), requires_grad=False)
+
+        def forward(self, x: Any) -> Any:
+            return self.net(x) * self.temperature
+
+    one, two = (TorchTrainer(Tempered(each), ENTROPY, (X, Y)).initial(1) for each in (1.0, 2.0))
+    assert bits(one) != bits(two)
+
+
+def test_shared_statistics_that_cannot_be_drawn_are_refused() -> None:
+    """A spectral norm's vectors would be zero, and the first loss NaN."""
+    model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 3), n_power_iterations=200))
+    given = bits([p.detach().numpy() for p in model.parameters()])
+    with pytest.raises(InputError, match=r"_u cannot be drawn.*buffers='local', or start='given'"):
+        TorchTrainer(model, ENTROPY, (X, Y), buffers="shared").initial(1)
+    assert bits([p.detach().numpy() for p in model.parameters()]) == given
+    trainer = TorchTrainer(model, ENTROPY, (X, Y), buffers="local")
+    assert np.isfinite(trainer.fit(trainer.initial(1), config()).loss)
+
+
 def test_tied_parameters_travel_once() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
@@ -268,6 +293,8 @@ def test_what_a_dataset_draws_is_repeated_and_left_alone() -> None:
     [
         ((X, Y[:-1]), "a target for each example and at least one, got 33 and 32"),
         ((X[:0], Y[:0]), "at least one"),
+        ((np.array(["a"]), Y[:1]), "expected a pair of tensors or arrays of numbers: can't convert"),
+        ((1.5, Y[:1]), "expected arrays of examples, got a single number"),
         (TensorDataset(torch.zeros(0, 6), torch.zeros(0)), "empty TensorDataset"),
         (iter([1]), "a stream has no order"),
         (X, r"as pairs \(input, target\)"),
@@ -350,6 +377,12 @@ def test_models_that_cannot_be_trained() -> None:
         TorchTrainer(frozen, ENTROPY, (X, Y))
     with pytest.raises(InputError, match="run one batch through"):
         TorchTrainer(nn.Sequential(nn.LazyLinear(3)), ENTROPY, (X, Y))
+    with pytest.raises(InputError, match="run one batch through"):
+        TorchTrainer(nn.Sequential(nn.Linear(6, 3), nn.LazyBatchNorm1d(affine=False)), ENTROPY, (X, Y))
+    with pytest.raises(InputError, match=r"expected a torch\.nn\.Module, got the class Linear"):
+        TorchTrainer(nn.Linear, ENTROPY, (X, Y))
+    with pytest.raises(InputError, match=r"expected a torch\.nn\.Module, got NoneType"):
+        TorchTrainer(None, ENTROPY, (X, Y))
 
 
 def test_half_precision_travels_as_float32() -> None:
