@@ -48,6 +48,8 @@ def parse_toml(text: str) -> dict[str, Any]:
         parsed: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(error)) from error
+    except RecursionError as error:
+        raise ConfigError("tables or lists nested too deep") from error
     return parsed
 
 

@@ -13,6 +13,8 @@ _TELLABLE = re.compile(
     r"|the training process was ended by SIG[A-Z0-9]+(?: \(out of memory\?\))?"
     r"|the training process ended with exit code -?[0-9]+"
     r"|the loss became -?(?:nan|inf) in local epoch [0-9]+ of [0-9]+, step [0-9]+"
+    r"|Trainer\.fit: weights\[[0-9]+\] has NaN or infinity"
+    r"|Trainer\.fit: expected a finite loss, got -?(?:nan|inf)"
     r"|out of memory"
     r"|[A-Za-z_][A-Za-z0-9_]{0,40}(?:Error|Exception)(?=: )"
 )

@@ -106,6 +106,7 @@ def enroll(
     wanted = [defaults.spec(device)] if device is not None else read_batch(many or Path(), defaults, parse_option)
     enrolment.check(files, wanted)
     rows = [{"device": spec.name, "configuration": str(files.device(spec.name))} for spec, _ in wanted]
+    _strange_classes({spec.profile for spec, _ in wanted if spec.profile})
     if not dry_run:
         _make(files, wanted)
     if many is None and not dry_run:
@@ -114,6 +115,19 @@ def enroll(
         emit([{**row, "enrolled": not dry_run} for row in rows], as_json=as_json)
     if not dry_run:
         _what_next(rows, accounts=bool(broker.username))
+
+
+def _strange_classes(profiles: set[str]) -> None:
+    """Say which are no profiles known here: a class may have any name, and a slip of the pen never gets a plan."""
+    import difflib
+
+    from gossamer.firmware_profiles import DeviceProfile, Profiles
+
+    known = Profiles.default().names(DeviceProfile.KIND)
+    for name in sorted(profiles.difference(known)):
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        note(f"no profile {name} is known here: such a device heeds [plans.{name}] of a job and no other{hint}")
 
 
 def _make(files: Any, wanted: list[tuple[DeviceSpec, BrokerAddress]]) -> None:

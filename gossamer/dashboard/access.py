@@ -116,7 +116,7 @@ class Access:
 
 def digest(text: str) -> str:
     """What stands for a secret where it is compared or kept."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def host_name(host: str) -> str:

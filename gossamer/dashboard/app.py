@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sse_starlette.sse import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -26,9 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gossamer.aggregator.exposition import CONTENT_TYPE
 from gossamer.dashboard.access import SECURITY_HEADERS, SESSION_SECONDS, Access, Refusal
 from gossamer.dashboard.actions import Actions
-from gossamer.dashboard.asking import asked, whole
+from gossamer.dashboard.asking import MOST, asked, whole
 from gossamer.dashboard.desk import Desk
-from gossamer.dashboard.events import BEAT_SECONDS, Hub
+from gossamer.dashboard.events import Hub, Viewing
 from gossamer.dashboard.settings import PageSettings
 from gossamer.errors import ConfigError, GossamerError, InputError, TransientError
 
@@ -36,6 +35,7 @@ ASSETS = Path(__file__).with_name("assets")
 MAX_BODY_BYTES = 4096
 #: What a browser needs before anybody has signed in; nothing of the fleet is in it.
 OPEN_PATHS = ("/", "/api/session")
+NO_JOB = Refusal(404, "there is no such job; /api/fleet.json names them")
 NO_STORE = {"cache-control": "no-store"}
 
 
@@ -134,7 +134,7 @@ class Page:
         """``/api/events``: the stream."""
         if self.hub.full or self.hub.closing:
             return PlainTextResponse("too many viewers; the figures are in /api/fleet.json", 503)
-        return EventSourceResponse(self.hub.stream(), ping=3 * BEAT_SECONDS, send_timeout=30)
+        return Viewing(self.hub)
 
     async def session(self, request: Request) -> Response:
         """``/api/session``: GET says what may be done, POST opens one with the token, DELETE ends it."""
@@ -162,6 +162,8 @@ class Page:
     async def set_job(self, request: Request) -> Response:
         """``POST /api/jobs/NUMBER/pause`` or ``/resume``."""
         number, wanted = int(request.path_params["number"]), str(request.path_params["wanted"])
+        if number > MOST:
+            return refused(NO_JOB)
         if wanted not in ("pause", "resume"):
             return refused(Refusal(404, f"{wanted!r}: expected pause or resume"))
         return await self._done(lambda: self.actions.set_job(number, wanted, client(request)))
@@ -177,7 +179,7 @@ class Page:
         except GossamerError as error:
             return problem(error)
         if found is None:
-            return refused(Refusal(404, "there is no such job; /api/fleet.json names them"))
+            return refused(NO_JOB)
         return JSONResponse(found, headers=NO_STORE)
 
     async def _done(self, change: Callable[[], Any]) -> Response:
@@ -196,7 +198,7 @@ def problem(error: GossamerError) -> Response:
 
 
 async def body(request: Request) -> dict[str, Any]:
-    """The JSON object of a request; anything else, or too much of it, is an empty one."""
+    """The JSON object of a request; anything else, too much of it, or halves of characters: an empty one."""
     data = b""
     async for piece in request.stream():
         data += piece
@@ -204,6 +206,7 @@ async def body(request: Request) -> dict[str, Any]:
             return {}
     try:
         found = json.loads(data)
+        json.dumps(found, ensure_ascii=False).encode()  # "\ud800" alone is JSON, and no text that anybody can store
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

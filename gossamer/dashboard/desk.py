@@ -103,7 +103,7 @@ class Desk:
                 "job": self._current(),
                 "jobs": [brief(status) for status in statuses],
                 "devices": device_rows.counts(rows),
-                "ledgers": views.ledgers_view(rows),
+                "ledgers": views.ledgers_view(rows, time.time()),
                 "refused": self._refused(),
             }
 
@@ -115,7 +115,7 @@ class Desk:
             if status is None:
                 return None
             rows = self._rows(number)
-            shown = views.job_view(status, rows, views.ledgers_view(rows), self.meter.account)
+            shown = views.job_view(status, rows, views.ledgers_view(rows, time.time()), self.meter.account)
             return {"revisions": revisions, **shown}
 
     def rounds(self, number: int, after: int) -> Json | None:
@@ -152,7 +152,7 @@ class Desk:
         """The text for Prometheus."""
         with self._lock:
             self.look()
-            return page_metrics(self._statuses(), self._refused(), self._rows(), self.meter.account)
+            return page_metrics(self._statuses(), self._refused(), self._rows(), self.meter.account, time.time())
 
     # -- reading, once a revision --------------------------------------------------------------------------
 

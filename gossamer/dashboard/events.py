@@ -16,6 +16,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sse_starlette.sse import EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
 from gossamer.dashboard.desk import LOOK_SECONDS, Desk
 from gossamer.errors import GossamerError
 
@@ -24,6 +27,8 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 #: Streams at once: each is a socket and a task, and beyond these somebody is playing.
 MAX_VIEWERS = 128
+#: A viewer that takes nothing for so long has gone.
+SEND_SECONDS = 30
 
 Event = dict[str, Any]
 
@@ -47,22 +52,18 @@ class Hub:
 
     async def stream(self) -> AsyncIterator[Event]:
         """One viewer's events: ``change`` with revisions, ``trouble`` with why there are none, ``beat``."""
-        self.viewers += 1
         if self._watching is None or self._watching.done():
             self._watching = asyncio.ensure_future(self._watch())
         shown: tuple[str, str] = ("", "")
-        try:
-            while not self.closing:
-                news = self._news
-                if (self._said, self._trouble) != shown:
-                    shown = (self._said, self._trouble)
-                    yield event("trouble", self._trouble) if self._trouble else event("change", self._said)
-                elif await heard(news, BEAT_SECONDS):
-                    continue
-                else:
-                    yield event("beat", json.dumps({"now": time.time()}))
-        finally:
-            self.viewers -= 1
+        while not self.closing:
+            news = self._news
+            if (self._said, self._trouble) != shown:
+                shown = (self._said, self._trouble)
+                yield event("trouble", self._trouble) if self._trouble else event("change", self._said)
+            elif await heard(news, BEAT_SECONDS):
+                continue
+            else:
+                yield event("beat", json.dumps({"now": time.time()}))
 
     def close(self) -> None:
         """End all streams. In the event loop."""
@@ -85,6 +86,22 @@ class Hub:
     def _tell(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+class Viewing(EventSourceResponse):
+    """One stream as an answer; its viewer is counted as soon as :attr:`Hub.full` has been asked."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub.stream(), ping=3 * BEAT_SECONDS, send_timeout=SEND_SECONDS)
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        self._hub.viewers += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.viewers -= 1
 
 
 async def heard(news: asyncio.Event, seconds: float) -> bool:

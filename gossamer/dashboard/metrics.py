@@ -32,15 +32,16 @@ FAMILIES: dict[str, tuple[str, str]] = {
 
 
 def page_metrics(
-    statuses: Sequence[JobStatus], refused: Mapping[str, int], rows: Sequence[DeviceRow], server: ByteAccount | None
-) -> str:
-    """Return the text; the epsilon of private jobs is left out where the accountant is not installed."""
+    statuses: Sequence[JobStatus], refused: Mapping[str, int], rows: Sequence[DeviceRow], server: ByteAccount | None,
+    now: float,
+) -> str:  # fmt: skip
+    """Return the text at ``now``, Unix seconds; without the accountant the epsilon of private jobs is left out."""
     try:
         told = metrics_text(statuses, refused)
     except ConfigError:
         told = metrics_text([without_privacy(status) for status in statuses], refused)
     found: Found = {name: [] for name in FAMILIES}
-    for name, labels, value in (*of_devices(rows), *of_bridge(server)):
+    for name, labels, value in (*of_devices(rows, now), *of_bridge(server)):
         found[name].append((labels, value))
     found["gossamer_build_info"].append(({"version": gossamer.__version__}, 1))
     return told + families_text(FAMILIES, found)
@@ -51,7 +52,7 @@ def without_privacy(status: JobStatus) -> JobStatus:
     return replace(status, settings=replace(status.settings, privacy=None))
 
 
-def of_devices(rows: Sequence[DeviceRow]) -> Iterator[tuple[str, dict[str, str], float]]:
+def of_devices(rows: Sequence[DeviceRow], now: float) -> Iterator[tuple[str, dict[str, str], float]]:
     """Yield family, labels and value."""
     enrolled = [row for row in rows if row.enrolled]
     yield "gossamer_devices", {"state": "enrolled"}, len(enrolled)
@@ -67,7 +68,7 @@ def of_devices(rows: Sequence[DeviceRow]) -> Iterator[tuple[str, dict[str, str],
     heard = max((row.last_contact for row in rows), default=0.0)
     if heard:
         yield "gossamer_last_contact_timestamp_seconds", {}, heard
-    ledgers = views.ledgers_view(rows)
+    ledgers = views.ledgers_view(rows, now)
     yield "gossamer_ledger_devices", {}, ledgers["telling"]
     yield "gossamer_ledger_spent_bytes", {}, ledgers["spent_bytes"]
     yield "gossamer_ledger_budget_bytes", {}, ledgers["budget_bytes"]

@@ -9,6 +9,7 @@ import threading
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gossamer.dashboard.actions import Actions
 from gossamer.dashboard.app import make_app
@@ -20,7 +21,11 @@ log = logging.getLogger(__name__)
 
 #: How long answers under way may take at the end; streams end at once.
 STOP_SECONDS = 1.0
-BACKLOG = 128
+#: Connections at once. Each takes a file of the process, which has 1024 by default and needs some for store and broker;
+#: a browser takes one for the stream, and one to five for what it fetches.
+MAX_CONNECTIONS = 256
+#: Connections that the system accepts before this process has looked at them: files, too.
+BACKLOG = 64
 
 
 class PageServer:
@@ -64,11 +69,25 @@ class PageServer:
         await self._server.serve(sockets=[self._socket])
 
 
+class Bounded(H11Protocol):
+    """HTTP as uvicorn speaks it; beyond MAX_CONNECTIONS, or asking nothing, a connection is closed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """A connection is there."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+
 def configuration(app: ASGIApp) -> uvicorn.Config:
-    """Uvicorn as the page needs it: h11, no WebSockets, no lifespan, no log of addresses asked for."""
+    """Uvicorn as the page needs it: no WebSockets, no lifespan, no log of addresses asked for."""
     return uvicorn.Config(
-        app, http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
-        proxy_headers=False, server_header=False, timeout_graceful_shutdown=int(STOP_SECONDS),
+        app, http=Bounded, backlog=BACKLOG, ws="none", loop="asyncio", lifespan="off", log_config=None,
+        access_log=False, proxy_headers=False, server_header=False, timeout_graceful_shutdown=int(STOP_SECONDS),
     )  # fmt: skip
 
 

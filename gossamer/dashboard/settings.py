@@ -12,6 +12,7 @@ from gossamer.fleet.server_files import PageTable
 #: Shorter ones can be guessed; a guess costs a request and nothing else.
 MIN_TOKEN_CHARS = 16
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 
 
@@ -55,6 +56,9 @@ class PageSettings:
 
     def check(self) -> None:
         """Raises ConfigError, naming the key."""
+        for name in self.hosts:
+            if not _NAME.fullmatch(name) and not is_address(name):
+                raise ConfigError(f"page.hosts: expected names of hosts without https:// and port, got {name!r}")
         if self.token and len(self.token) < MIN_TOKEN_CHARS:
             raise ConfigError(
                 f"page.token has {len(self.token)} characters; expected {MIN_TOKEN_CHARS} or more: "
@@ -76,6 +80,15 @@ class PageSettings:
         moved = replace(self, host=found["six"] or found["host"], port=int(found["port"]))
         moved.check()
         return moved
+
+
+def is_address(text: str) -> bool:
+    """Whether that is an IP address, of either kind."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def page_settings(table: PageTable) -> PageSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -126,9 +127,13 @@ def privacy_view(status: JobStatus) -> Json | None:
         return {"unknown": str(error)}
 
 
-def ledgers_view(rows: Iterable[DeviceRow]) -> Json:
-    """The devices' own byte accounts of this month, summed over those that tell."""
-    telling = [row for row in rows if row.month]
+def ledgers_view(rows: Iterable[DeviceRow], now: float) -> Json:
+    """The devices' own byte accounts of the newest month that any tells of, summed over those that do.
+
+    A month that has not begun by ``now``, Unix seconds, is a device's wrong clock and would hide all others: left out.
+    """
+    here = time.strftime("%Y-%m", time.gmtime(now))
+    telling = [row for row in rows if row.month and row.month <= here]
     month = max((row.month for row in telling), default="")
     current = [row for row in telling if row.month == month]
     budgets = [row for row in current if row.budget_bytes]

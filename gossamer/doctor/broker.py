@@ -15,6 +15,7 @@ from gossamer.mqtt import MqttLink, MqttSettings
 
 SUFFIX = "-doctor"
 """Behind the client id: under its own a broker would throw the agent out that runs beside this."""
+NO_BROKER = "check that broker.port is the one for MQTT, broker.tls and its certificates"
 TIMEOUT_SECONDS = 10.0
 OVERHEAD_BYTES = 200
 """Topic, header and envelope around a chunk, at most about this."""
@@ -95,15 +96,23 @@ def log_in(settings: MqttSettings, heard: Heard) -> tuple[Finding, MqttLink | No
         link.connect()
     except BrokerRefused as error:
         who = f"user {settings.username!r}" if settings.username else "a client without a name"
-        mend = (
-            "take username and password from the enrolment, let the broker read its password file again "
-            "(systemctl reload mosquitto)"
-        )
-        return fail("broker login", f"{who} is refused: {_split(str(error))[0].rpartition(': ')[2]}", mend), None
+        return fail("broker login", *refusal(who, _split(str(error))[0].rpartition(": ")[2])), None
     except GossamerError as error:
         return fail("broker login", *_split(str(error))), None
     as_whom = f"as {settings.username!r}" if settings.username else "without a name"
     return ok("broker login", f"accepted {as_whom}, MQTT {settings.protocol}"), link
+
+
+def refusal(who: str, reason: str) -> tuple[str, str]:
+    """What is wrong and what to do, by the reason in the broker's CONNACK. Pure."""
+    account = any(word in reason.lower() for word in ("authori", "password", "banned"))
+    mend = (
+        "take username and password from the enrolment, let the broker read its password file again "
+        "(systemctl reload mosquitto)"
+        if account
+        else f"{NO_BROKER}, and broker.protocol, 3.1.1 or 5"
+    )
+    return f"{who} is refused: {reason}", mend
 
 
 def largest(settings: MqttSettings, needed_bytes: int, what: str) -> Finding:
@@ -162,4 +171,6 @@ def pump(link: MqttLink, until: Callable[[], bool], seconds: float) -> bool:
 def _split(text: str) -> tuple[str, str]:
     """Our messages end in what to look at: the last sentence is the mend."""
     found, stop, mend = text.partition(". Check ")
-    return (found, f"check {mend}") if stop else (text, "look at the broker's log")
+    if stop:
+        return found, f"check {mend}"
+    return text, NO_BROKER if "is it an MQTT broker" in text else "look at the broker's log"

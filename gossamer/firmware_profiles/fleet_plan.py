@@ -75,7 +75,9 @@ def read_fleet(path: Path) -> Fleet:
     return Fleet(made, cohorts)
 
 
-def _group(table: Mapping[str, Any], number: int, path: Path) -> Group:
+def _group(table: Any, number: int, path: Path) -> Group:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{path}: group {number}: expected a table with {', '.join(_NEEDED)}, got {table!r}")
     where = f"{path}: group {table.get('name', number)}"
     for key, value in table.items():
         if key not in _KEYS:

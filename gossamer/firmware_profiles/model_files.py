@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,13 @@ from gossamer.settings import parse_toml
 Shapes = list[tuple[str, tuple[int, ...]]]
 
 MAX_FILE_BYTES = 1 << 31
-_SHAPES = re.compile(r"\d+(?:x\d+)*(?:@-?\d+(?:x-?\d+)*)?(?:,\d+(?:x\d+)*(?:@-?\d+(?:x-?\d+)*)?)*")
+_ARRAY = r"\d{1,10}(?:x\d{1,10})*(?:@-?\d{1,10}(?:x-?\d{1,10})*)?"
+_SHAPES = re.compile(rf"{_ARRAY}(?:,{_ARRAY})*", re.ASCII)
+DAMAGE = (
+    ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError, struct.error, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
+"""What the readers, `zipfile` and numpy raise on a file in which bytes are wrong, beside what they say themselves."""
 
 
 def layout_of(model: str) -> Layout:
@@ -52,10 +60,14 @@ def layout_of(model: str) -> Layout:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"model {model}: expected at most {MAX_FILE_BYTES:,} bytes, got {path.stat().st_size:,}")
         layout = reader(path)
+    except ConfigError:
+        raise
     except LayoutMismatch as error:
         raise ConfigError(f"model {model}: {error}") from error
     except OSError as error:
         raise ConfigError(f"model {model} cannot be read: {error}") from error
+    except DAMAGE as error:
+        raise ConfigError(f"model {model} cannot be read, the file is damaged: {error}") from error
     if layout.size == 0:
         raise ConfigError(f"model {model}: expected parameters of floating point, found none")
     return layout

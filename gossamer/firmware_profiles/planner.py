@@ -210,7 +210,8 @@ def recommended(wish: Wish, plans: Sequence[CodecPlan]) -> tuple[CodecPlan, str]
         f"{100 * cost(best) / cost(full):.2g} % of its {what} to the same accuracy"
     )
     if not affordable:
-        why += "; but the budget does not pay for one round a month: raise it, or let the device connect for each round"
+        why += "; but the budget does not pay for one round a month: raise it"
+        why += ", or let the device connect for each round" if wish.habits.stays else ", or plan for a smaller model"
     return best, why
 
 

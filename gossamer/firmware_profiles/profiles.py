@@ -27,6 +27,7 @@ ARCHITECTURES = ("x86-64", "aarch64", "armv7")
 CODEC_KINDS = ("floats", "dense", "rotated", "sparse", "hist")
 """Kinds of codecs that take about equally long; `codec_kind` tells which one a spec is of."""
 MAX_FIGURE = 10**15
+NAME_FORM = "expected a file name of 1 to 32 lower-case letters, digits and '-'"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PREFIX_OF_KIND = (
     ("fp", "floats"), ("rot", "rotated"), ("ternary", "sparse"), ("topk", "sparse"), ("randk", "sparse"),
@@ -148,7 +149,7 @@ def codec_kind(spec: str) -> str:
 def parse_profile(cls: type[Profile], name: str, text: str, where: str) -> Profile:
     """Check a profile's TOML; raises `ConfigError` naming the file, the key, what was expected and what came."""
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{where}: expected a file name of lower-case letters, digits and '-', got {name!r}")
+        raise ConfigError(f"{where}: {NAME_FORM}, got {name!r}")
     try:
         table = parse_toml(text)
     except ConfigError as error:
@@ -222,11 +223,11 @@ class Profiles:
 
     def devices(self) -> list[DeviceProfile]:
         """All device profiles, by name."""
-        return [self.device(name) for name in self._names(DeviceProfile.KIND)]
+        return [self.device(name) for name in self.names(DeviceProfile.KIND)]
 
     def links(self) -> list[LinkProfile]:
         """All link profiles, by name."""
-        return [self.link(name) for name in self._names(LinkProfile.KIND)]
+        return [self.link(name) for name in self.names(LinkProfile.KIND)]
 
     def device(self, name: str) -> DeviceProfile:
         """A device profile with what was measured on such a device here; raises `ConfigError`."""
@@ -247,12 +248,15 @@ class Profiles:
             path = directory / cls.KIND / f"{name}.toml"
             if _NAME.fullmatch(name) and path.is_file():
                 return parse_profile(cls, name, _text(path), str(path))
-        known = self._names(cls.KIND)
+        known = self.names(cls.KIND)
+        if name in known:
+            raise ConfigError(f"{name}.toml among your {cls.KIND}: {NAME_FORM}, got {name!r}")
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(f"no profile {name!r} among {cls.KIND}: {hint}known: {', '.join(known)}")
 
-    def _names(self, kind: str) -> list[str]:
+    def names(self, kind: str) -> list[str]:
+        """Names of the files of a kind, packaged and own; none is read."""
         files = [path for place in (PACKAGED, self.own) for path in (place / kind).glob("*.toml")]
         return sorted({path.stem for path in files})
 

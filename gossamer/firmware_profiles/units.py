@@ -14,8 +14,12 @@ UNITS = {
 DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 DAYS_OF_MONTH = 30
 MEGABYTE = 10**6
-_BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGkmg]?i?[Bb])\s*(?:/|per\s)\s*(day|week|month|year)\s*")
-_PRICE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]{3}|[€$£])?\s*(?:(?:/|per\s)\s*([KMGkmg]?i?[Bb]))?\s*")
+MOST_A_MONTH = 10**18
+"""No link carries as much; a ledger counts to nine times that."""
+SIGNS = {"€": "EUR", "$": "USD", "£": "GBP"}
+"""Signs of currencies, so that a fleet's sum has one line for each."""
+_BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGkmg]?i?[Bb])\s*(?:/|per\s)\s*(day|week|month|year)\s*", re.ASCII)
+_PRICE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]{3}|[€$£])?\s*(?:(?:/|per\s)\s*([KMGkmg]?i?[Bb]))?\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,10 @@ def bytes_a_month(text: str) -> int:
     match = _BUDGET.fullmatch(text)
     if match is None or float(match[1]) == 0:
         raise ConfigError(f"budget {text!r}: expected an amount and a time, as 2MB/month, 70kB/day or 1MiB/week")
-    return int(float(match[1]) * UNITS[match[2].lower()] * DAYS_OF_MONTH / DAYS[match[3]])
+    amount = float(match[1]) * UNITS[match[2].lower()] * DAYS_OF_MONTH / DAYS[match[3]]
+    if amount > MOST_A_MONTH:
+        raise ConfigError(f"budget {text!r}: expected at most {MOST_A_MONTH // 10**15} PB a month")
+    return int(amount)
 
 
 def parse_price(text: str) -> Price:
@@ -56,4 +63,5 @@ def parse_price(text: str) -> Price:
     if match is None:
         raise ConfigError(f"price {text!r}: expected an amount, as 0.05 (EUR a MB), 0.05EUR/MB or 1.2USD/MB")
     per = UNITS[(match[3] or "MB").lower()]
-    return Price(round(float(match[1]) * 1e6 * MEGABYTE / per), match[2] or "EUR")
+    currency = (match[2] or "EUR").upper()
+    return Price(round(float(match[1]) * 1e6 * MEGABYTE / per), SIGNS.get(currency, currency))

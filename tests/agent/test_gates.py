@@ -512,6 +512,8 @@ SAID = {
     "the training process ended with exit code 3: Jane Doe": "exit code 3",
     "out of memory; see fit_memory_bytes": "out of memory",
     "the loss became nan in local epoch 1 of 5, step 3, with learning rate 0.1": "epoch 1 of 5, step 3",
+    "Trainer.fit: weights[0] has NaN or infinity: lower the learning rate": "weights[0] has NaN or infinity",
+    "Trainer.fit: expected a finite loss, got nan: training diverged": "expected a finite loss, got nan",
     "the loss became Jane in local epoch 1": "the fit failed",
     "my.module.BadRow: Jane": "the fit failed",
     "Jane Doe Error: no": "the fit failed",

@@ -124,6 +124,15 @@ def test_the_module_refuses_in_one_line(tmp_path: Path) -> None:
     apart("fleet", "list", "--state", tmp_path / "nowhere").refused("no configuration file")
 
 
+def test_a_class_that_may_be_a_slip_of_the_pen_is_said(run: Run, fleet: Path) -> None:
+    enrolled = ("fleet", "enroll", "--trainer", "m:f", "--state", fleet)
+    slip = run(*enrolled, "pump-2", "--profile", "pi-zero-2")
+    assert slip.code == 0
+    assert "no profile pi-zero-2 is known here" in slip.err
+    assert "did you mean pi-zero-2w?" in slip.err
+    assert "is known here" not in run(*enrolled, "pump-3", "--profile", "pi-zero-2w").err
+
+
 def test_enrol_refusals_leave_nothing(run: Run, fleet: Path) -> None:
     run("fleet", "enroll", "pump-1", "--trainer", "m:f", "--state", fleet).refused("enrolled already", "revoke")
     for words, text in [

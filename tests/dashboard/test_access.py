@@ -198,6 +198,22 @@ def test_bodies_are_bounded_and_what_is_no_object_is_nothing(keyed: Running) -> 
     assert enrolled(keyed, "d0")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/session", '{"token": "\\ud800"}', 403),
+        ("/api/devices/revoke", '{"device": "\\ud800", "confirm": "\\ud800"}', 409),
+        ("/api/jobs/99999999999999999999/pause", "{}", 404),
+    ],
+)
+def test_what_no_text_and_no_number_is_gets_an_answer(keyed: Running, path: str, body: str, status: int) -> None:
+    connection = http.client.HTTPConnection(urlsplit(keyed.client.url).netloc, timeout=10)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+    connection.request("POST", path, body, headers)
+    assert connection.getresponse().status == status
+    connection.close()
+
+
 def test_changes_are_logged_and_tokens_are_not(keyed: Running, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         keyed.client.post("/api/jobs/1/pause", Authorization=f"Bearer {TOKEN}")

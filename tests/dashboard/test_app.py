@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
+import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -17,12 +20,12 @@ import pytest
 
 import gossamer
 from gossamer.aggregator.store import rejections
-from gossamer.dashboard import events
+from gossamer.dashboard import events, server
 from gossamer.dashboard.actions import Actions
 from gossamer.dashboard.app import ASSETS, make_app
 from gossamer.dashboard.device_rows import MAX_PAGE_SIZE, ORDERS, PAGE_SIZE, STANDINGS
 from gossamer.dashboard.events import BEAT_SECONDS, MAX_VIEWERS
-from gossamer.dashboard.server import listen
+from gossamer.dashboard.server import MAX_CONNECTIONS, listen
 from gossamer.dashboard.settings import MIN_TOKEN_CHARS, PageSettings
 from gossamer.errors import ConfigError, StoreError
 from gossamer.fleet.server_files import PageTable
@@ -146,6 +149,12 @@ def test_many_viewers_share_one_reading_and_beyond_a_bound_there_are_none(
     page: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "MAX_VIEWERS", 5)
+    with contextlib.ExitStack() as many:
+        asked = [many.enter_context(contextlib.closing(raw(page))) for _ in range(30)]
+        for each in asked:  # all at once: none waits for another's first event
+            each.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert Counter(each.recv(12) for each in asked) == {b"HTTP/1.1 200": 5, b"HTTP/1.1 503": 25}
+    until_free(page)
     streams = [Stream(page.client.url) for _ in range(5)]
     assert {stream.next()[0] for stream in streams} == {"change"}
     assert page.client.get("/api/events").status == 503
@@ -155,6 +164,42 @@ def test_many_viewers_share_one_reading_and_beyond_a_bound_there_are_none(
     assert page.desk.read <= read + 6
     for stream in streams:
         stream.close()
+
+
+def raw(page: Running) -> socket.socket:
+    """A connection that has asked nothing yet."""
+    address = urlsplit(page.client.url)
+    assert address.hostname
+    return socket.create_connection((address.hostname, address.port or 0), timeout=10)
+
+
+def until_free(page: Running) -> None:
+    """Wait until the page has noticed that its viewers are gone."""
+    end = time.monotonic() + 10
+    while page.server._hub.viewers and time.monotonic() < end:
+        time.sleep(0.02)
+    assert page.server._hub.viewers == 0
+
+
+def test_a_crowd_takes_no_more_files_than_are_the_pages(page: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    until_free(page)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
+    with contextlib.ExitStack() as many:
+        crowd = [many.enter_context(contextlib.closing(raw(page))) for _ in range(60)]
+        late = crowd[-1]
+        with contextlib.suppress(ConnectionError):
+            late.sendall(b"GET /api/session HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert late.recv(1) == b""  # closed, whatever it asks
+        assert len(page.server._server.server_state.connections) <= 20
+    end = time.monotonic() + 10
+    while page.server._server.server_state.connections and time.monotonic() < end:
+        time.sleep(0.02)
+    assert page.client.get("/api/session").status == 200
+
+
+def test_who_asks_nothing_is_sent_away(page: Running) -> None:
+    with contextlib.closing(raw(page)) as silent:
+        assert silent.recv(1) == b""
 
 
 def test_the_end_does_not_wait_for_viewers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -229,7 +274,7 @@ def test_the_documentation_names_every_route_and_setting(page: Running) -> None:
         assert standing in text
     for order in ORDERS:
         assert order in text
-    for number in (BEAT_SECONDS, MAX_VIEWERS, MAX_PAGE_SIZE, MIN_TOKEN_CHARS, PAGE_SIZE):
+    for number in (BEAT_SECONDS, MAX_VIEWERS, MAX_CONNECTIONS, MAX_PAGE_SIZE, MIN_TOKEN_CHARS, PAGE_SIZE):
         assert f"{number:g}" in text
     (table,) = re.findall(r"```toml\n(.*?)```", text, re.S)
     given = parse_toml(table)["page"]

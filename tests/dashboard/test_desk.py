@@ -277,7 +277,7 @@ def test_why_devices_stay_out_and_what_they_have_spent(fleet: Fleet) -> None:
         absences.keep(db, AbsenceRow(first, 1, 1, Absence.BATTERY, "battery 12 %, wanted 30 %", 5.0))
         absences.keep(db, AbsenceRow(others[0], 1, 0, Absence.METERED, "metered", 4.0))
         absences.keep(db, AbsenceRow(others[1], 7, 0, Absence.LOAD, "of another job", 4.0))
-        accounts.keep(db, AccountRow(first, "2026-11", 1_930_000, 2_000_000, "pi-4", 5.0))
+        accounts.keep(db, AccountRow(first, "2020-01", 1_930_000, 2_000_000, "pi-4", 5.0))
     desk, clock = desk_of(fleet)
     shown = desk.job(1)
     assert shown is not None

@@ -14,6 +14,7 @@ from gossamer.errors import InputError
 from gossamer.wire.codes import Absence
 
 ROUND = OpenRound(job=1, version=7, round=7, called=frozenset({0, 1, 2, 3, 4}), arrived=frozenset({"d0"}))
+NOVEMBER = 1_795_000_000.0
 NOW = AbsenceRow("d", 1, 7, Absence.BATTERY, "battery 12 %, wanted 30 %", 5.0)
 EARLIER = AbsenceRow("d", 1, 6, Absence.METERED, "the link is metered", 4.0)
 
@@ -115,7 +116,7 @@ def test_what_nobody_can_ask_for(given: dict[str, str]) -> None:
         asked(given)
 
 
-def test_ledgers_of_the_month() -> None:
+def test_ledgers_of_the_month_are_not_hidden_by_a_clock_that_is_ahead() -> None:
     told = ledgers_view(
         [
             row(device(1), None, account("2026-11", 500, 400, "")),
@@ -123,7 +124,9 @@ def test_ledgers_of_the_month() -> None:
             row(device(3), None, account("2026-11", 50, 0, "pi-4")),
             row(device(4), None, account("2026-10", 9_999, 400, "")),
             row(device(5)),
-        ]
+            row(device(6), None, account("2361-04", 1, 1, "")),
+        ],
+        now=NOVEMBER,
     )
     assert told == {
         "month": "2026-11", "telling": 3, "spent_bytes": 650, "budget_bytes": 800, "spent_of_budget_bytes": 600,

@@ -47,11 +47,17 @@ def test_the_token_comes_from_file_settings_or_environment(tmp_path: Path) -> No
         ({"host": "fleet.example"}, "needs a token"),
         ({"token": TOKEN, "token_file": Path("/x")}, "expected one of them, got both"),
         ({"token_file": Path("/no/such/file")}, "cannot be read"),
+        ({"hosts": ("fleet.example:443",)}, "page.hosts: expected names of hosts without"),
+        ({"hosts": ("https://fleet.example",)}, "page.hosts: expected names of hosts without"),
     ],
 )
 def test_what_cannot_work_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         page_settings(table(**changes))
+
+
+def test_an_address_is_a_host_too() -> None:
+    assert page_settings(table(hosts=("10.1.2.3", "fe80::1", "Fleet_1.example"))).hosts[2] == "fleet_1.example"
 
 
 def test_an_empty_token_file_is_no_open_door(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import socket
+import threading
 import time
 from dataclasses import replace
 from ipaddress import ip_address
@@ -140,6 +142,31 @@ def test_what_an_answer_means(code: int | None, up: bool | None, level: Level, w
     found = conversation.judge(conversation.Asked(code, 0.25, up, None), Topics("farm1"), "pump-1")
     assert found.level is level
     assert words in found.found
+
+
+@pytest.mark.parametrize(
+    ("reason", "mend"),
+    [
+        ("Not authorized", "username and password"),
+        ("Bad user name or password", "username and password"),
+        ("Protocol error", "broker.protocol"),
+        ("Unsupported protocol version", "broker.protocol"),
+    ],
+)
+def test_not_every_refusal_is_about_the_account(reason: str, mend: str) -> None:
+    found, do = broker.refusal("user 'pump-1'", reason)
+    assert found == f"user 'pump-1' is refused: {reason}"
+    assert mend in do
+
+
+def test_what_listens_there_may_be_no_broker() -> None:
+    with socket.create_server((HOST, 0)) as web:
+        hung_up = threading.Thread(target=lambda: web.accept()[0].close())
+        hung_up.start()
+        found, link = broker.log_in(MqttSettings("d", HOST, web.getsockname()[1]), broker.Heard())
+        hung_up.join()
+    assert link is None
+    assert (found.level, "is it an MQTT broker" in found.found, "broker.port" in found.mend) == (Level.FAIL, True, True)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,30 @@ def test_a_damaged_tflite_is_refused_wherever_it_is_cut(tmp_path: Path):
             continue
 
 
+@pytest.mark.parametrize("name", ["a.npz", "a.pt"])
+def test_an_archive_with_wrong_bytes_has_shapes_or_is_refused(tmp_path: Path, name: str):
+    np.savez_compressed(tmp_path / "whole.npz", kernel=np.zeros((4, 3), np.float32), bias=np.zeros(3))
+    whole = (DATA / "small.pt" if name == "a.pt" else tmp_path / "whole.npz").read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(800):
+        damaged = bytearray(whole)
+        for at in rng.integers(len(whole), size=4):
+            damaged[at] = rng.integers(256)
+        (tmp_path / name).write_bytes(bytes(damaged))
+        try:
+            layout_of(str(tmp_path / name))
+        except ConfigError:
+            refused += 1
+    assert 0 < refused < 800
+
+
+def test_a_side_longer_than_any_number_is_none():
+    for text in ("9" * 5_000, "\u0663x5"):
+        with pytest.raises(ConfigError, match="expected shapes as"):
+            layout_of(text)
+
+
 def test_torch_without_torch():
     entries = layout_of(str(DATA / "small.pt")).entries
     assert entries == (
@@ -106,6 +130,9 @@ def test_a_program_in_a_torch_file_is_not_run(tmp_path: Path):
         ("a.json", b"{", 'expected \\[\\["kernel"'),
         ("a.toml", b"[arrays]\nk = 'x'\n", "k: expected a list of whole numbers"),
         ("a.toml", b"[other]\nk = 1\n", "expected a table \\[arrays\\]"),
+        ("a.toml", b"\xff", "a.toml cannot be read, the file is damaged"),
+        ("a.toml", b"a = " + b"[" * 9_000, "nested too deep"),
+        ("a.json", b"[" * 90_000, "the file is damaged"),
         ("a.onnx", b"x", "expected shapes as 784x128"),
         ("a.toml", b"[arrays]\nk = [0]\n", "found none"),
     ],

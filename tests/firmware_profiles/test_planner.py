@@ -86,6 +86,10 @@ def test_a_budget_that_pays_for_nothing_is_said():
     poor = plan_model(replace(WISH, budget=100_000))
     assert poor.best.rounds_month == 0
     assert "does not pay for one round" in poor.why
+    assert "let the device connect for each round" in poor.why
+    asleep = plan_model(replace(WISH, budget=100, habits=Habits(stays=False)))
+    assert "does not pay for one round" in asleep.why
+    assert "connect for each round" not in asleep.why
 
 
 def test_what_costs_more(plan: ModelPlan):
@@ -133,10 +137,21 @@ def test_a_delta_over_more_rounds_is_longer_up_to_the_snapshot():
     assert deltas[-1] <= sizes[-1].snapshot
 
 
-@pytest.mark.parametrize("text", ["2MB", "MB/month", "0MB/month", "2MB/fortnight", "-1MB/day", "2 months"])
+@pytest.mark.parametrize(
+    "text", ["2MB", "MB/month", "0MB/month", "2MB/fortnight", "-1MB/day", "2 months", "\u0662B/day"]
+)
 def test_no_budget(text: str):
     with pytest.raises(ConfigError, match="expected an amount and a time"):
         bytes_a_month(text)
+
+
+def test_more_than_any_link_carries():
+    with pytest.raises(ConfigError, match="expected at most"):
+        bytes_a_month("99999999999999999999MB/month")
+
+
+def test_a_currency_has_one_name():
+    assert parse_price("0.05€/MB") == parse_price("0.05 eur/MB") == parse_price("0.05")
 
 
 @pytest.mark.parametrize("text", ["free", "1 EUR/round", "", "1,5"])
@@ -195,6 +210,11 @@ def test_a_fleet_is_its_groups(tmp_path: Path, plan: ModelPlan):
 def test_a_fleet_file_is_refused(tmp_path: Path, change: tuple[str, str], message: str):
     with pytest.raises(ConfigError, match=message.replace("[", "\\[")):
         read_fleet(fleet_file(tmp_path, FLEET.replace(*change)))
+
+
+def test_a_group_is_a_table(tmp_path: Path):
+    with pytest.raises(ConfigError, match="group 1: expected a table"):
+        read_fleet(fleet_file(tmp_path, "groups = [3]"))
 
 
 def test_plans_for_devices_can_be_read_again(plan: ModelPlan):

@@ -123,6 +123,10 @@ def test_a_name_that_is_none(tmp_path: Path):
         Profiles(tmp_path).device("pi4")
     with pytest.raises(ConfigError, match="no profile"):
         Profiles(tmp_path).link("../devices/pi-4")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "My Link.toml").touch()
+    with pytest.raises(ConfigError, match=r"My Link.toml among your links: expected a file name"):
+        Profiles(tmp_path).links()
 
 
 def test_every_codec_has_a_kind():
