@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Two test files at a time; a module whose tests share something expensive stays together by its xdist_group.
-PARALLEL ?= -n 2 --dist loadgroup
+# Two test files at a time: the tests of one file share a process, and so its fixtures.
+PARALLEL ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-system deb lint types clean

@@ -9,7 +9,6 @@ import pytest
 from tests.brokers import mosquitto
 from tests.system.demo_runs import run_demo
 
-EACH_ALONE = True
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 OPTIONS = ("--rounds", "8", "--seed", "5")

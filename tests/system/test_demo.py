@@ -16,8 +16,7 @@ from gossamer.demo.simulate import SimulatedRound, Simulation
 from gossamer.demo.workspace import job_settings
 from tests.system.demo_runs import run_demo
 
-EACH_ALONE = True
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 SEEDS = (0, 1, 2)
 POINT = 0.01

@@ -16,7 +16,6 @@ import pytest
 
 from tests.system.demo_runs import children, demo_command, processes, run_demo
 
-EACH_ALONE = True
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 KILLS = 30

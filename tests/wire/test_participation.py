@@ -44,9 +44,6 @@ schedules = st.builds(
 )
 
 
-EACH_ALONE = True
-
-
 @pytest.mark.parametrize(("schedule", "round_", "cohort"), GOLDEN)
 def test_golden_cohorts(schedule: Participation, round_: int, cohort: tuple[int, ...]) -> None:
     assert schedule.cohort(round_) == cohort
