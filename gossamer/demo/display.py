@@ -108,14 +108,12 @@ def panel(progress: Progress) -> RenderableType:
     return Panel(grid, title="Gossamer", title_align="left", border_style="cyan", padding=(1, 2), width=96)
 
 
-class Display:
-    """Shows :class:`Progress`: a live panel on a terminal, one line every few rounds elsewhere."""
+class LivePanel:
+    """A terminal's live region, for whoever shows progress; elsewhere ``live`` stays None, and lines are printed."""
 
-    def __init__(self, console: Console, line_every_rounds: int = 5) -> None:
+    def __init__(self, console: Console) -> None:
         self.console = console
         self.live: Live | None = None
-        self._line_every = line_every_rounds
-        self._printed = -1
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -130,6 +128,15 @@ class Display:
     def say(self, text: str) -> None:
         """Print one line above the live panel."""
         self.console.print(text, highlight=False, soft_wrap=True)
+
+
+class Display(LivePanel):
+    """Shows :class:`Progress`: a live panel on a terminal, one line every few rounds elsewhere."""
+
+    def __init__(self, console: Console, line_every_rounds: int = 5) -> None:
+        super().__init__(console)
+        self._line_every = line_every_rounds
+        self._printed = -1
 
     def show(self, progress: Progress) -> None:
         """Bring what is shown up to date."""

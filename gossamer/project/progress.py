@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
-from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gossamer.demo.display import SPARK_WIDTH, duration, sparkline
+from gossamer.demo.display import SPARK_WIDTH, LivePanel, duration, sparkline
 from gossamer.demo.plot import human_bytes
 from gossamer.project.judging import Verdict
 
@@ -110,33 +107,18 @@ def _notes(progress: Progress) -> str:
     return ", ".join(notes)
 
 
-class Display:
+class Display(LivePanel):
     """Shows progress: a live panel on a terminal, a line for every tenth of the job elsewhere."""
 
     def __init__(self, console: Console, name: str) -> None:
-        self.console = console
+        super().__init__(console)
         self._name = name
-        self._live: Live | None = None
         self._printed = -1
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Own the terminal for the length of the ``with`` block."""
-        if not self.console.is_terminal:
-            yield
-            return
-        with Live(console=self.console, refresh_per_second=4, transient=True) as self._live:
-            yield
-        self._live = None
-
-    def say(self, text: str) -> None:
-        """Print one line, above the panel."""
-        self.console.print(text, highlight=False, soft_wrap=True)
 
     def show(self, progress: Progress) -> None:
         """Bring what is shown up to date."""
-        if self._live is not None:
-            self._live.update(panel(self._name, progress))
+        if self.live is not None:
+            self.live.update(panel(self._name, progress))
             return
         tenth = progress.round * 10 // max(1, progress.rounds)
         if progress.round and tenth > self._printed:
