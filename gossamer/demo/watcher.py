@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
@@ -109,18 +110,23 @@ class Watcher:
 
     def ledgers(self, count: int) -> list[dict[str, int]]:
         """Each device's byte account: "way/cause" -> bytes, and its counters."""
-        found = []
-        for index in range(count):
-            account: dict[str, int] = {}
-            try:
-                ledger = read_ledger(self.space.agent_state(index))
-            except StoreError:
-                found.append(account)  # the agent has not made its store yet
-                continue
-            for month in ledger.months.values():
-                for way, causes in month.items():
-                    for cause, n in causes.items():
-                        account[f"{way}/{cause}"] = account.get(f"{way}/{cause}", 0) + n
-            account |= {f"count/{name}": n for name, n in ledger.counters.items()}
-            found.append(account)
-        return found
+        return ledgers([self.space.agent_state(index) for index in range(count)])
+
+
+def ledgers(states: Sequence[Path]) -> list[dict[str, int]]:
+    """Each device's account: "way/cause" -> bytes over all months, and "count/name" -> number."""
+    found = []
+    for state in states:
+        account: dict[str, int] = {}
+        try:
+            ledger = read_ledger(state)
+        except StoreError:
+            found.append(account)  # the agent has not made its store yet
+            continue
+        for month in ledger.months.values():
+            for way, causes in month.items():
+                for cause, count in causes.items():
+                    account[f"{way}/{cause}"] = account.get(f"{way}/{cause}", 0) + count
+        account |= {f"count/{name}": count for name, count in ledger.counters.items()}
+        found.append(account)
+    return found

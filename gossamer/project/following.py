@@ -15,11 +15,12 @@ from pathlib import Path
 from gossamer.aggregator.store import Store
 from gossamer.demo.bytes_by_cause import downloaded
 from gossamer.demo.supervisor import Supervisor
+from gossamer.demo.watcher import ledgers
 from gossamer.errors import TrainerFailed
 from gossamer.project.judging import Judge
 from gossamer.project.local_fleet import process_environment
 from gossamer.project.progress import Display, Progress
-from gossamer.project.watching import Ledger, Watcher, ledgers, lost_rounds, why_lost
+from gossamer.project.watching import Ledger, Watcher, lost_rounds, why_lost
 
 LOOK_SECONDS = 0.25
 LEDGER_LOOK_SECONDS = 1.0

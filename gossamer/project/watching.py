@@ -10,7 +10,6 @@ from typing import Any
 
 import cbor2
 
-from gossamer.agent.store import read_ledger
 from gossamer.aggregator.jobs import JobSettings, model_at
 from gossamer.aggregator.store import Store, devices, inbox, jobs, models, rejections, rounds
 from gossamer.aggregator.store.jobs import JobState
@@ -87,25 +86,6 @@ class Watcher:
         self.updates += report["on_time"] + report["late"]
         self.rejected += report["rejected"]
         self.body_bytes += report["body_bytes"]
-
-
-def ledgers(states: Sequence[Path]) -> list[Ledger]:
-    """Each device's account: "way/cause" -> bytes over all months, and "count/name" -> number."""
-    found = []
-    for state in states:
-        account: Ledger = {}
-        try:
-            ledger = read_ledger(state)
-        except StoreError:
-            found.append(account)  # the agent has not made its store yet
-            continue
-        for month in ledger.months.values():
-            for way, causes in month.items():
-                for cause, count in causes.items():
-                    account[f"{way}/{cause}"] = account.get(f"{way}/{cause}", 0) + count
-        account |= {f"count/{name}": count for name, count in ledger.counters.items()}
-        found.append(account)
-    return found
 
 
 def lost_rounds(accounts: Sequence[Ledger]) -> int:
